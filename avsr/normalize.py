@@ -150,7 +150,7 @@ _ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
-_NUMBER = re.compile(r"(\d+)(st|nd|rd|th)?(?![^\W_])|(\d+)", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d+)(st|nd|rd|th)(?![^\W_])|(\d{1,3}(?:,\d{3})+(?!\d)|\d+)", re.IGNORECASE)
 
 
 def spell_digits(text: str) -> str:
@@ -168,30 +168,35 @@ def spell_digits(text: str) -> str:
     """
 
     def spelled(match: re.Match[str]) -> str:
-        digits = match[1] if match[1] is not None else match[3]
-        words = _cardinal(digits)
+        words = _number(match[1] if match[1] is not None else match[3])
         if match[2] is not None:
             words[-1] = _ordinal(words[-1])
         return f" {' '.join(words)} "
 
-    return " ".join(_NUMBER.sub(spelled, _THOUSANDS.sub("", text)).split())
+    return " ".join(_NUMBER.sub(spelled, text).split())
 
 
-def _cardinal(digits: str) -> list[str]:
-    value = int(digits)
+def _number(written: str) -> list[str]:
+    """Words for figures as they are written, with or without commas at the thousands."""
+    digits = written.replace(",", "")
     if len(digits) > 5 or (len(digits) > 1 and digits[0] == "0"):
         return [_ONES[int(digit)] for digit in digits]
+    if digits == written and 1100 <= int(digits) <= 1999:
+        century, rest = divmod(int(digits), 100)
+        if rest == 0:
+            return [*_cardinal(century), "hundred"]
+        return [*_cardinal(century), *(["oh"] if rest < 10 else []), *_cardinal(rest)]
+    return _cardinal(int(digits))
+
+
+def _cardinal(value: int) -> list[str]:
     if value < 20:
         return [_ONES[value]]
     if value < 100:
         return [_TENS[value // 10], *([_ONES[value % 10]] if value % 10 > 0 else [])]
-    if 1100 <= value <= 1999:
-        rest = value % 100
-        tail = ["hundred"] if rest == 0 else _cardinal(str(rest))
-        return _cardinal(str(value // 100)) + (["oh", *tail] if 0 < rest < 10 else tail)
     unit, name = (1000, "thousand") if value >= 1000 else (100, "hundred")
-    head = [*_cardinal(str(value // unit)), name]
-    return head + (_cardinal(str(value % unit)) if value % unit > 0 else [])
+    head = [*_cardinal(value // unit), name]
+    return head + (_cardinal(value % unit) if value % unit > 0 else [])
 
 
 def _ordinal(word: str) -> str:
