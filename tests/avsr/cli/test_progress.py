@@ -1,9 +1,7 @@
 """The progress line is for terminals only and never mixes with other output."""
 
 import io
-import sys
-
-import pytest
+from contextlib import redirect_stderr
 
 from avsr.cli.progress import Progress
 
@@ -13,13 +11,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made)
-    return made
-
-
 def test_nothing_is_drawn_into_a_pipe(capsys):
     with Progress(2) as progress:
         progress.show("a")
@@ -27,14 +18,14 @@ def test_nothing_is_drawn_into_a_pipe(capsys):
     assert capsys.readouterr() == ("text\n", "")
 
 
-def test_nothing_is_drawn_when_told_so(terminal):
-    with Progress(2, show="never") as progress:
+def test_nothing_is_drawn_when_told_so():
+    with redirect_stderr(Terminal()) as terminal, Progress(2, show="never") as progress:
         progress.show("a")
     assert terminal.getvalue() == ""
 
 
-def test_the_line_makes_way_and_goes_at_the_end(terminal):
-    with Progress(2) as progress:
+def test_the_line_makes_way_and_goes_at_the_end():
+    with redirect_stderr(Terminal()) as terminal, Progress(2) as progress:
         progress.show("a.mp4")
         progress.advance()
         progress.print("text", terminal)
