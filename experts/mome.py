@@ -1,0 +1,216 @@
+"""One Mixture of Matryoshka Experts layer: hidden states [B, N, H] -> mixture [B, N, H].
+
+arXiv 2510.04136, equations 1-3. One router and one set of experts serve every rate and modality.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+from experts.kernel import Activation, Mixture, Packed, Renorm, Shape, mix, pack
+
+Placement: TypeAlias = Literal["ffn", "mhsa", "layer"]
+
+
+@dataclass(frozen=True)
+class MomeConfig:
+    """Size and place of the mixtures, named MoME-routed/top_k-PLACEMENT in the paper.
+
+    Args:
+        routed: routed experts E per layer; the router knows only these.
+        shared: experts every token passes, with gate 1.
+        top_k: routed experts K per token.
+        rank: bottleneck width r of each expert.
+        placement: parallel to the FFN, to the attention, or to the whole layer.
+        renorm: "none" keeps the raw softmax mass (equation 2), "topk" makes the K gates sum to 1.
+        alpha: output scale; the paper states none.
+        activation: between the two linears of an expert.
+
+    Raises:
+        ValueError: numbers that make no mixture.
+    """
+
+    routed: int = 23
+    shared: int = 1
+    top_k: int = 4
+    rank: int = 8
+    placement: Placement = "layer"
+    renorm: Renorm = "none"
+    alpha: float = 1.0
+    activation: Activation = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.routed < 1 or self.rank < 1 or self.shared < 0:
+            raise ValueError(
+                f"routed={self.routed} and rank={self.rank} must be at least 1, "
+                f"shared={self.shared} at least 0"
+            )
+        if not 1 <= self.top_k <= self.routed:
+            raise ValueError(f"top_k={self.top_k} must lie between 1 and routed={self.routed}")
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"alpha={self.alpha} must be finite")
+        for name, kind in (
+            ("placement", Placement),
+            ("renorm", Renorm),
+            ("activation", Activation),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}={getattr(self, name)!r} is none of {get_args(kind)}")
+
+    def stored(self, hidden: int) -> int:
+        """Parameters of one layer in memory, at LLM width `hidden`."""
+        return (self.routed + self.shared) * self._expert(hidden) + hidden * self.routed
+
+    def active(self, hidden: int) -> int:
+        """Parameters of one layer that act on one token, at LLM width `hidden`."""
+        return (self.top_k + self.shared) * self._expert(hidden) + hidden * self.routed
+
+    def _expert(self, hidden: int) -> int:
+        return 2 * hidden * self.rank + self.rank + hidden
+
+
+class MomeLayer(nn.Module):
+    """All experts of one LLM layer as stacked parameters, routed experts first, then shared.
+
+    Parameters are float32 master weights; the GEMMs run in the dtype of the hidden state (or of
+    autocast), the router in float32. In eval mode without gradients the converted weights are kept
+    until a parameter changes; edits through `parameter.data` are not seen before the next
+    `train()` or `eval()`.
+
+    Args:
+        hidden: width H of the LLM.
+        config: sizes.
+        generator: source of the initial weights.
+        device: where the parameters live.
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        config: MomeConfig,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.hidden, self.config = hidden, config
+        experts, rank = config.routed + config.shared, config.rank
+
+        def parameter(*size: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(*size, dtype=torch.float32, device=device))
+
+        self.down = parameter(experts, rank, hidden)
+        self.down_bias = parameter(experts, rank)
+        self.up = parameter(experts, hidden, rank)
+        self.up_bias = parameter(experts, hidden)
+        self.router = parameter(config.routed, hidden)
+        self._shape = Shape(
+            config.routed,
+            config.shared,
+            config.top_k,
+            rank,
+            config.renorm,
+            config.alpha,
+            config.activation,
+        )
+        self._packed: tuple[object, Packed] | None = None
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Random down-projections and router, zero up-projections: the mixture starts at zero."""
+        if self.down.is_meta:
+            return
+        bound = 1 / math.sqrt(self.hidden)  # kaiming_uniform(a=sqrt(5)) at fan-in H, as nn.Linear
+        with torch.no_grad():
+            self.down.uniform_(-bound, bound, generator=generator)
+            self.down_bias.uniform_(-bound, bound, generator=generator)
+            self.router.normal_(0.0, 0.02, generator=generator)
+            self.up.zero_()
+            self.up_bias.zero_()
+
+    def forward(self, x: Tensor, base: Tensor | None = None) -> Tensor:
+        """Mixture of x, added to base when given.
+
+        Args:
+            x: [B, N, H] normalised hidden state.
+            base: [B, N, H] output of the block this layer runs beside.
+
+        Returns:
+            [B, N, H] in the dtype of base, else of x.
+        """
+        return self.run(x, base)[0]
+
+    def run(
+        self, x: Tensor, base: Tensor | None = None, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """`forward` together with the router's choice.
+
+        Args:
+            x: [B, N, H].
+            base: [B, N, H] or None.
+            share: [G, B*N] token weights for the balance loss, None to leave it out.
+
+        Returns:
+            output [B, N, H], balance loss or None, index [B*N, K], weight [B*N, K].
+        """
+        autocast = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        result = x.dtype if base is None else base.dtype
+        flat = x.reshape(-1, self.hidden).to(dtype)
+        fused = None if base is None or result != dtype else base.reshape(-1, self.hidden)
+        balance: Tensor | None = None
+        # Autocast would take the router's GEMM out of float32.
+        quiet: AbstractContextManager[object] = (
+            torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
+        )
+        with quiet:
+            if torch.is_grad_enabled() or share is not None:
+                parameters = (
+                    self.down,
+                    self.down_bias,
+                    self.up,
+                    self.up_bias,
+                    self.router,
+                )
+                out, balance, index, weight = Mixture.apply(
+                    flat, fused, *parameters, self._shape, share
+                )
+            else:
+                out, _, choice = mix(flat, fused, self.packed(dtype), self._shape)
+                index, weight = choice.experts, choice.weight
+        out = out.view(x.shape).to(result)
+        return (
+            (out if base is None or fused is not None else base + out),
+            balance,
+            index,
+            weight,
+        )
+
+    def packed(self, dtype: torch.dtype) -> Packed:
+        """Weights converted for `dtype`, kept in eval mode while the parameters stay the same."""
+        parameters = (self.down, self.down_bias, self.up, self.up_bias, self.router)
+        if self.training or any(p.is_inference() for p in parameters):
+            return pack(*parameters, self._shape, dtype)
+        key = (
+            dtype,
+            *[p._version for p in parameters],
+            *[p.data_ptr() for p in parameters],
+        )
+        if self._packed is None or self._packed[0] != key:
+            self._packed = (key, pack(*parameters, self._shape, dtype))
+        return self._packed[1]
+
+    def train(self, mode: bool = True) -> MomeLayer:
+        """Switch mode and drop the converted weights."""
+        self._packed = None
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """Width and configuration."""
+        return f"hidden={self.hidden}, {self.config}"
