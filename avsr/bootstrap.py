@@ -147,7 +147,8 @@ def _rate(edits: Counts, lengths: Counts) -> npt.NDArray[np.float64]:
 def _relative(before: Counts, after: Counts) -> npt.NDArray[np.float64]:
     """(after - before) / before; 0 where neither has errors, infinite where only the second has."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(after == before, 0.0, (after - before) / before)
+        ratios: npt.NDArray[np.float64] = np.where(after == before, 0.0, (after - before) / before)
+    return ratios
 
 
 def _percentiles(

@@ -58,7 +58,7 @@ def normalizer(name: str | Normalizer = "lrs3") -> Normalizer:
     if isinstance(name, Normalizer):
         return name
     if name not in _MAKERS:
-        raise ConfigError(f"no normalizer {name!r}", todo=f"Choose from {', '.join(_MAKERS)}")
+        raise ConfigError(f"no normalizer {name!r}", todo=f"Choose from {', '.join(_MAKERS)}.")
     return _MAKERS[name]()
 
 
@@ -106,10 +106,10 @@ def _make_whisper_en() -> Normalizer:
     if table is None:
         raise SetupError(
             "normalizer 'whisper-en' needs OpenAI's table of British and American spellings",
-            todo="Run: pip install whisper-normalizer",
+            todo="Run: pip install whisper-normalizer.",
         )
     data = table.read_bytes()
-    rules = EnglishTextNormalizer(json.loads(data))
+    rules = EnglishTextNormalizer(json.loads(data))  # type: ignore[no-untyped-call]
     digest = hashlib.sha256(data).hexdigest()[:8]
     version = f"whisper-en/transformers-{transformers.__version__}+spelling-{digest}"
     return Normalizer("whisper-en", version, lambda text: " ".join(rules(text).split()))

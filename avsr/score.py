@@ -163,10 +163,10 @@ def score(
     if len(said) != len(heard):
         raise AvsrError(
             f"{len(said)} references but {len(heard)} hypotheses",
-            todo="Give one hypothesis for each reference, an empty one where nothing was heard",
+            todo="Give one hypothesis for each reference, an empty one where nothing was heard.",
         )
     if not said:
-        raise AvsrError("nothing to score", todo="Give at least one reference")
+        raise AvsrError("nothing to score", todo="Give at least one reference.")
     words = _counts(jiwer.process_words(said, heard).alignments)
     characters = _counts(jiwer.process_characters(said, heard).alignments)
     pairs = tuple(map(Utterance, said, heard, words, characters))
@@ -198,7 +198,7 @@ def compare(first: Score, second: Score, *, samples: int = DRAWS, seed: int = 0)
     if [p.reference for p in first.utterances] != [p.reference for p in second.utterances]:
         raise AvsrError(
             "the two systems were scored on different references",
-            todo="Score both on the same utterances, in the same order, with one normalizer",
+            todo="Score both on the same utterances, in the same order, with one normalizer.",
         )
     return bootstrap.compare(
         [pair.words.edits for pair in first.utterances],
@@ -214,7 +214,7 @@ _rules = normalizer  # `score` has an argument of that name
 
 def _texts(texts: Iterable[str], rules: Normalizer) -> list[str]:
     if isinstance(texts, str):
-        raise AvsrError("a bare string is not a corpus", todo="Give a list of texts")
+        raise AvsrError("a bare string is not a corpus", todo="Give a list of texts.")
     return [" ".join(rules(text).split()) for text in texts]
 
 

@@ -126,14 +126,14 @@ def _match(reference: Path, hypothesis: Path) -> tuple[list[str], list[str]]:
         missing, extra = sorted(by_id.keys() - found.keys()), sorted(found.keys() - by_id.keys())
         if missing or extra:
             what = f"{len(missing)} ids without a hypothesis and {len(extra)} without a reference"
-            first = f"The first is {(missing + extra)[0]!r}; give one line for each id"
+            first = f"The first is {(missing + extra)[0]!r}; give one line for each id."
             raise AvsrError(what, where=str(hypothesis), todo=first)
         return list(by_id.values()), [found[key] for key in by_id]
     if len(said) != len(heard):
         raise AvsrError(
             f"{len(said)} references but {len(heard)} hypotheses",
             where=f"{reference}, {hypothesis}",
-            todo="Give one line for each utterance, an empty one where nothing was heard",
+            todo="Give one line for each utterance, an empty one where nothing was heard.",
         )
     return [text for _, text in said], [text for _, text in heard]
 
@@ -145,7 +145,7 @@ def _by_id(rows: list[tuple[str | None, str]], path: Path) -> dict[str, str] | N
         return None
     twice = next((key for index, key in enumerate(ids) if key in ids[:index]), None)
     if len(set(ids)) < len(ids):
-        raise AvsrError(f"the id {twice!r} occurs twice", where=str(path), todo="Make ids unique")
+        raise AvsrError(f"the id {twice!r} occurs twice", where=str(path), todo="Make ids unique.")
     return {key: text for key, text in rows if key is not None}
 
 
@@ -155,10 +155,10 @@ def _read(path: Path, keys: tuple[str, ...]) -> list[tuple[str | None, str]]:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         what = f"is not UTF-8 text at byte {error.start}"
-        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file") from error
+        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file.") from error
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
-        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file") from error
+        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file.") from error
     lines = content.replace("\r\n", "\n").split("\n")
     lines = lines[:-1] if lines[-1] == "" else lines
     if path.suffix in (".jsonl", ".json", ".ndjson") or content.lstrip().startswith("{"):
@@ -171,11 +171,11 @@ def _row(line: str, keys: tuple[str, ...], where: str) -> tuple[str | None, str]
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise AvsrError("is not JSON", where=where, todo="Give one object a line") from error
+        raise AvsrError("is not JSON", where=where, todo="Give one object a line.") from error
     text = next((row[key] for key in keys if key in row), None) if isinstance(row, dict) else None
     if not isinstance(text, str):
         wanted = " or ".join(repr(key) for key in keys)
-        raise AvsrError(f"has no {wanted} with a text", where=where, todo="Give one object a line")
+        raise AvsrError(f"has no {wanted} with a text", where=where, todo="Give one object a line.")
     return (str(row["id"]) if "id" in row else None), text
 
 

@@ -156,7 +156,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"cannot make the output folder: {error.strerror}"
-        raise AvsrError(what, where=str(folder), todo="Choose another --output-dir") from error
+        raise AvsrError(what, where=str(folder), todo="Choose another --output-dir.") from error
 
 
 def _load(args: argparse.Namespace) -> Recogniser:
@@ -211,7 +211,7 @@ def _recognise(
 
 
 def _folder(name: str) -> AvsrError:
-    return MediaError("is a folder", todo=f"Name the files in it, such as {Path(name) / '*'}")
+    return MediaError("is a folder", todo=f"Name its files: {Path(name) / '*'}")
 
 
 def _deliver(

@@ -61,7 +61,7 @@ def test_a_folder_as_input_says_what_to_do_and_harms_nobody(api, command, capsys
     assert command("transcribe", "clips", "a.mp4", "--batch-size", 2) == 1
     out, err = capsys.readouterr()
     assert out == "a.mp4: bin blue\n"
-    assert err == "clips: error: is a folder. Name the files in it, such as clips/*\n"
+    assert err == "clips: error: is a folder. Name its files: clips/*\n"
     assert api.recogniser.calls[0]["paths"] == ["a.mp4"]
 
 

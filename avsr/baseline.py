@@ -1,0 +1,122 @@
+"""Whisper's own decoder on the same sound, as a row beside a recogniser built on its encoder.
+
+waves [S] float32, 16 kHz -> padded 30 s log-mels -> transformers' Whisper, greedy -> text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from avsr.errors import ModelError
+from avsr.normalize import spell_digits
+from frontends.log_mel import SAMPLE_RATE, log_mel
+
+__all__ = ["WhisperBaseline"]
+
+_WINDOW = 30 * SAMPLE_RATE
+# Radford et al. 2022 keep the decoder from writing what is not speech; these are the marks.
+_MARKS = tuple('"#()*+/:;<=>@[\\]^_`{|}~「」『』') + tuple(
+    "<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split()
+)
+
+
+class WhisperBaseline:
+    """A whole Whisper model from transformers, decoded greedily with settings of our own.
+
+    Args:
+        folder: a transformers Whisper folder: config.json, model.safetensors, tokenizer.json.
+        device: where it runs.
+        language: for a multilingual model, the language spoken.
+    """
+
+    def __init__(
+        self, folder: Path | str, *, device: torch.device | str = "cpu", language: str = "en"
+    ) -> None:
+        """Read the model."""
+        from transformers import AutoTokenizer, WhisperForConditionalGeneration
+
+        try:
+            self.model = WhisperForConditionalGeneration.from_pretrained(folder)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"not a whole Whisper model: {error}",
+                where=str(folder),
+                todo="Name a transformers folder or hub id of a Whisper model.",
+            ) from error
+        self.model.to(device).eval().requires_grad_(False)
+        self.device = torch.device(device)
+        self.start = _start(self.tokenizer, language)
+        self.settings = _settings(self.tokenizer, self.start)
+
+    @torch.inference_mode()
+    def transcribe(self, waves: Sequence[npt.NDArray[np.float32]]) -> list[str]:
+        """Write down each wave, with numbers spelled out as the references have them.
+
+        Args:
+            waves: mono sound [S] at 16 kHz, at most 30 s each.
+
+        Returns:
+            One text a wave.
+
+        Raises:
+            ModelError: a wave is longer than Whisper's window.
+        """
+        if any(len(wave) > _WINDOW for wave in waves):
+            raise ModelError("the baseline reads at most 30 s", todo="Give shorter clips.")
+        bands = self.model.config.num_mel_bins
+        padded = [torch.from_numpy(np.pad(wave, (0, _WINDOW - len(wave)))) for wave in waves]
+        mels = torch.stack([log_mel(wave, bands) for wave in padded]).to(self.device)
+        begin = torch.tensor([self.start] * len(waves), device=self.device)
+        # The plain generation loop: Whisper's own `generate` adds fallbacks that sample.
+        from transformers import GenerationMixin
+
+        ids = GenerationMixin.generate(
+            self.model,
+            inputs=mels.to(self.model.dtype),
+            decoder_input_ids=begin,
+            generation_config=self.settings,
+        )
+        texts = self.tokenizer.batch_decode(ids[:, len(self.start) :], skip_special_tokens=True)
+        return [spell_digits(text) for text in texts]
+
+
+def _start(tokenizer: Any, language: str) -> list[int]:
+    """The tokens that ask for a transcript without time stamps."""
+    known = tokenizer.get_vocab()
+    # English-only models are told by their shifted vocabulary, not by a missing language token.
+    english = known["<|startoftranscript|>"] == 50257
+    asked = [] if english else [f"<|{language}|>", "<|transcribe|>"]
+    return [known[name] for name in ("<|startoftranscript|>", *asked, "<|notimestamps|>")]
+
+
+def _settings(tokenizer: Any, start: Sequence[int]) -> Any:
+    """Greedy search that never writes marks, a blank beginning or a special token."""
+    from transformers import GenerationConfig
+
+    vocabulary = tokenizer.get_vocab()
+    end = vocabulary["<|endoftext|>"]
+    special = [index for index in vocabulary.values() if index > end]
+    marks = (tokenizer.encode(text, add_special_tokens=False) for text in _spaced(_MARKS))
+    single = {ids[0] for ids in marks if len(ids) == 1}
+    blank = tokenizer.encode(" ", add_special_tokens=False)[0]
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=224,
+        decoder_start_token_id=start[0],
+        eos_token_id=end,
+        pad_token_id=end,
+        suppress_tokens=sorted(single.union(special)),
+        begin_suppress_tokens=[blank, end],
+    )
+
+
+def _spaced(marks: Sequence[str]) -> list[str]:
+    return [text for mark in marks for text in (mark, f" {mark}")] + [" -", " '"]
