@@ -1,0 +1,45 @@
+"""Errors a user can act on: what went wrong, where, and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["AvsrError", "MediaError", "RoiError"]
+
+
+class AvsrError(Exception):
+    """A wrong input or setting, told in one line.
+
+    Args:
+        what: what is wrong, without a full stop.
+        where: the file, option or place it concerns.
+        todo: what the user can do about it.
+        exit_code: the exit status a command line gives for it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "", exit_code: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.todo = todo
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        """Return ``what (where). todo`` on one line."""
+        place = f" ({self.where})" if self.where else ""
+        advice = f". {self.todo}" if self.todo else ""
+        return " ".join(f"{self.what}{place}{advice}".split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep every part across processes."""
+        return (_rebuild, (type(self), self.what, self.where, self.todo, self.exit_code))
+
+
+class MediaError(AvsrError):
+    """A media file that cannot be used."""
+
+
+class RoiError(AvsrError):
+    """A picture in which no mouth can be found."""
+
+
+def _rebuild(kind: type[AvsrError], what: str, where: str, todo: str, code: int) -> AvsrError:
+    return kind(what, where=where, todo=todo, exit_code=code)

@@ -1,0 +1,215 @@
+"""A media file in, a Clip out: probing, sound, and one clock for both tracks.
+
+path -> Clip(audio [S] at 16 kHz, frames on demand).  All files are opened by `open_container`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import av.error
+import numpy as np
+from av import Packet
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Stream
+from numpy.typing import NDArray
+
+from frontends.clip import Clip, Frame, VideoInfo
+from frontends.container import REPAIR, Deadline, Limits, open_container, seconds
+from frontends.errors import MediaError
+from frontends.frames import picture_stream, shown_size
+from frontends.sound import RATE, Sound
+
+__all__ = ["Clip", "Frame", "Limits", "VideoInfo", "open_clip"]
+
+SHORT = 0.5  # s; a track that ends so much before its header says is cut short
+AGAIN = "Copy or download the file again, whole"
+
+
+def open_clip(
+    path: str | Path,
+    *,
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    streams: Literal["av", "a", "v"] = "av",
+) -> Clip:
+    """Open a media file: decode its sound, measure its picture, put both on one clock.
+
+    Clip time 0 is the start of the earlier track; sound that starts later is padded with silence.
+    Pictures are decoded later, by `Clip.frames`.
+
+    Args:
+        path: video or sound file.
+        limits: what the file may cost.
+        streams: which tracks are wanted; the clock is the same whichever they are.
+
+    Returns:
+        The clip; a track that is not there, or not wanted, is None.
+
+    Raises:
+        MediaError: not a media file, nothing of it decodable, or over a limit.
+    """
+    if streams not in ("av", "a", "v"):
+        raise ValueError(f"streams must be 'av', 'a' or 'v', got {streams!r}")
+    path = Path(path)
+    deadline = Deadline(limits, str(path))
+    with deadline.running():
+        container = open_container(path, limits)
+    try:
+        reading = _Reading(container, str(path), limits, streams)
+        reading.walk(deadline)
+        return reading.clip()
+    finally:
+        container.close()
+
+
+class _Reading:
+    """One pass over a file's packets: all sound decoded, pictures only measured."""
+
+    def __init__(self, container: InputContainer, where: str, limits: Limits, streams: str) -> None:
+        self.container = container
+        self.where = where
+        self.limits = limits
+        self.streams = streams
+        self.video = picture_stream(container)
+        self.audio = _sound_stream(container)
+        if self.video is None and self.audio is None:
+            raise MediaError("neither sound nor picture in the file", where=where, todo=REPAIR)
+        self.sound = Sound(limits, where)
+        self.size: tuple[int, int] | None = None  # of the picture as shown
+        self.pictures = 0
+        self.first, self.last, self.end = math.inf, -math.inf, -math.inf  # s, the file's clock
+        self.broken = {"sound": 0, "picture": 0}  # packets that do not decode
+
+    def walk(self, deadline: Deadline) -> None:
+        """Read every packet once."""
+        if self.video is not None:
+            self.video.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}
+        tracks: list[Stream] = [s for s in (self.video, self.audio) if s is not None]
+        packets = self.container.demux(tracks)
+        while True:
+            with deadline.running():
+                try:
+                    packet = next(packets, None)
+                except av.error.FFmpegError:  # the file breaks off; `_damage` says how much is lost
+                    packet = None
+                if packet is None:
+                    return
+                if packet.stream is self.video:
+                    self._measure(packet)
+                elif "a" in self.streams or self.sound.start is None:
+                    self._listen(packet)
+
+    def _listen(self, packet: Packet[Stream]) -> None:
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self.broken["sound"] += 1
+            return
+        for frame in frames:
+            self.sound.add(frame)  # type: ignore[arg-type]  # the packet is of the sound track
+
+    def _measure(self, packet: Packet[Stream]) -> None:
+        """Note when a picture is shown; decode until the first one, for its size and turn."""
+        time = seconds(packet.pts, packet.time_base)
+        if packet.size and time is not None and not packet.is_discard:
+            self.pictures += 1
+            self.first, self.last = min(self.first, time), max(self.last, time)
+            self.end = max(self.end, time + (seconds(packet.duration, packet.time_base) or 0.0))
+            self._check_rate()
+        if "v" not in self.streams or self.size is not None:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            self.broken["picture"] += 1
+            return
+        if frames and self.video is not None:
+            self.size = shown_size(frames[0], self.video.sample_aspect_ratio)  # type: ignore[arg-type]
+            self.limits.check_pixels(*self.size, self.where)
+
+    def _check_rate(self) -> None:
+        span = self.last - self.first
+        self.limits.check_seconds(span, self.where)
+        if self.pictures > 1 + self.limits.max_fps * (1.01 * span + 1.0):
+            raise MediaError(
+                f"the video has more than {self.limits.max_fps:g} pictures a second",
+                where=self.where,
+                todo="Reduce its frame rate, or raise Limits.max_fps",
+            )
+
+    def clip(self) -> Clip:
+        """Put what was read on one clock."""
+        warnings: list[str] = []
+        heard, seen = self.sound.start, None if self.pictures == 0 else self.first
+        start = min([t for t in (heard, seen) if t is not None], default=0.0)
+        wave, info = None, None
+        if "a" in self.streams and self.audio is not None:
+            wave = self.sound.finish()
+            warnings += self.sound.warnings
+            warnings += self._damage("sound", self.audio, self.sound.end)
+            if wave is not None and heard is not None:
+                wave = _shift(wave, heard - start, self.limits, self.where)
+        if "v" in self.streams and self.video is not None:
+            info = self._info(start)
+            warnings += self._damage("picture", self.video, self.end)
+        warnings += self._lost(wave, info)
+        lengths = [0.0 if wave is None else len(wave) / RATE]
+        lengths += [0.0 if info is None else info.duration]
+        return Clip(
+            self.where, max(lengths), wave, info, tuple(warnings), start=start, limits=self.limits
+        )
+
+    def _info(self, start: float) -> VideoInfo | None:
+        """The measured picture track, or None when nothing of it can be shown."""
+        if self.size is None or self.pictures == 0:
+            return None
+        span = self.last - self.first
+        each = span / (self.pictures - 1) if span > 0 else max(self.end - self.first, 1e-3)
+        end = max(self.end, self.last + each) if self.end <= self.last else self.end
+        self.limits.check_seconds(end - start, self.where)
+        return VideoInfo(*self.size, fps=1.0 / each, duration=end - start)
+
+    def _lost(self, wave: NDArray[np.float32] | None, info: VideoInfo | None) -> list[str]:
+        """Name the wanted tracks that gave nothing; raise MediaError when none gave anything."""
+        lost = []
+        if "a" in self.streams and self.audio is not None and wave is None:
+            lost.append("sound")
+        if "v" in self.streams and self.video is not None and info is None:
+            lost.append("picture")
+        if lost and wave is None and info is None:
+            what = f"nothing of the {' and the '.join(lost)} can be decoded"
+            raise MediaError(what, where=self.where, todo=AGAIN)
+        return [f"nothing of the {track} can be decoded; it is left out" for track in lost]
+
+    def _damage(self, track: str, stream: Stream, end: float) -> list[str]:
+        """Say how much of a track is missing or broken."""
+        found = []
+        if self.broken[track]:
+            found.append(f"{self.broken[track]} packets of the {track} could not be decoded")
+        promised = seconds(stream.duration, stream.time_base)
+        if promised is not None and math.isfinite(end):
+            promised += seconds(stream.start_time, stream.time_base) or 0.0
+            if end < promised - SHORT:
+                found.append(
+                    f"the {track} ends at {end:.2f} s of {promised:.2f} s:"
+                    " the file is cut short or damaged"
+                )
+        return found
+
+
+def _sound_stream(container: InputContainer) -> AudioStream | None:
+    tracks = [s for s in container.streams.audio if s.codec_context is not None]
+    default = [s for s in tracks if int(s.disposition) & 1]
+    return next(iter(default or tracks), None)
+
+
+def _shift(
+    wave: NDArray[np.float32], late: float, limits: Limits, where: str
+) -> NDArray[np.float32]:
+    """Put silence before sound that starts `late` seconds after clip time 0."""
+    limits.check_seconds(late + len(wave) / RATE, where)
+    pad = round(late * RATE)
+    return np.concatenate([np.zeros(pad, dtype=np.float32), wave]) if pad > 0 else wave
