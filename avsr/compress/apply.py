@@ -1,0 +1,82 @@
+"""Merging frames into tokens by a plan.
+
+Data: TokenStream, plan [B, T] (output token of each input token, -1 = drop) -> TokenStream of means.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avsr.streams import TokenStream
+
+
+def sums_of(s: TokenStream) -> Tensor:
+    """What the tokens of a stream add up to, `x * size` [B, T, D]; in x's dtype for single frames."""
+    if s.sums is not None:
+        return s.sums
+    if not bool((s.size > 1).any()):
+        return s.x
+    return s.x.float() * s.size[..., None]
+
+
+def unchanged(s: TokenStream) -> TokenStream:
+    """The stream as a compressor returns it when the budget takes nothing away."""
+    if bool(s.mask.all()):
+        return s
+    keep, short = s.mask[..., None], s.trim()
+    x = s.x.masked_fill(~keep, 0.0)[:, : short.mask.shape[1]]
+    return TokenStream(
+        x, short.mask, s.hz, short.size, short.t0, short.t1, short.owner, short.sums
+    )
+
+
+def mean(sums: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sums [B, N, D] over sizes [B, N] -> means [B, N, D]; the division is the last step."""
+    return (sums / size.clamp(min=1)[..., None]).to(dtype)
+
+
+def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
+    """Replace every group of tokens by its mean, weighted by the frames in each.
+
+    Args:
+        s: stream [B, T, D].
+        plan: output token of each token [B, T] long, -1 drops it; read only where the mask is true.
+        counts: output tokens of each row [B] long; each must get at least one input token.
+
+    Returns:
+        Stream [B, max(counts), D].
+    """
+    rows, width = len(plan), s.x.shape[-1]
+    slots = int(counts.max()) if rows else 0
+    held = s.mask & (plan >= 0)
+    base = torch.arange(rows, device=s.device)[:, None] * slots
+    target = (plan + base)[held]  # [frames held] index into [B * slots]
+
+    def total(values: Tensor) -> Tensor:
+        shape = (rows * slots, *values.shape[2:])
+        return values.new_zeros(shape).index_add(0, target, values[held]).unflatten(0, (rows, slots))
+
+    def extreme(values: Tensor, reduce: str) -> Tensor:
+        flat = values.new_zeros(rows * slots)
+        flat = flat.scatter_reduce(0, target, values[held], reduce, include_self=False)
+        return flat.unflatten(0, (rows, slots))
+
+    sums, size = total(sums_of(s).float()), total(s.size)
+    return TokenStream(
+        x=mean(sums, size, s.x.dtype).reshape(rows, slots, width),
+        mask=torch.arange(slots, device=s.device) < counts[:, None],
+        hz=s.hz,
+        size=size,
+        t0=extreme(s.t0, "amin"),
+        t1=extreme(s.t1, "amax"),
+        owner=through(s.owner, plan.masked_fill(~held, -1)),
+        sums=sums,
+    )
+
+
+def through(owner: Tensor, plan: Tensor) -> Tensor:
+    """Owners of source frames [B, T_src] after a further plan [B, T]."""
+    if plan.shape[1] == 0:
+        return owner.clamp(max=-1)
+    return plan.gather(1, owner.clamp(min=0)).masked_fill(owner < 0, -1)

@@ -1,0 +1,235 @@
+"""Fixed windows: the mean of every r frames (pool), or their concatenation (stack).
+
+Data: TokenStream [B, T, D], rate r -> [B, ceil(T/r), D] or [B, ceil(T/r), r * D].
+Pooling is the compressor of arXiv 2510.04136; stacking is the reshape projector of arXiv 2412.11475.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avsr.compress.apply import apply, mean, sums_of, unchanged
+from avsr.compress.base import Card, Compressor, Guide, NotCausalError, Streamer, compressors
+from avsr.compress.windows import WindowStreamer
+from avsr.streams import Budget, TokenStream
+
+
+@compressors.register("pool")
+class Pool(Compressor):
+    """Mean over fixed windows.
+
+    Frames are added in the order of the rate's prime factors and divided last, so pooling by 4 and
+    again by 4 gives pooling by 16 to the last bit, tails included. (In general a after b gives a*b so
+    if no prime factor of b is above one of a; otherwise they agree to rounding.)
+
+    A budget that is not a whole rate is met by windows whose lengths differ by at most one.
+
+    Args:
+        tail: "keep" makes a last token of the frames that do not fill a window, their mean; "drop"
+            loses them without a word, as `AvgPool1d` does, and is only for others' checkpoints.
+
+    Raises:
+        ValueError: another tail.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="pool",
+        paper="arXiv 2510.04136",
+        place="pre-llm",
+        mechanism="fixed windows",
+        op="merge",
+        contiguous=True,
+        causal=True,
+        trainable=False,
+        budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
+    )
+
+    def __init__(self, *, tail: Literal["keep", "drop"] = "keep") -> None:
+        if tail not in ("keep", "drop"):
+            raise ValueError(f"tail must be 'keep' or 'drop', got {tail!r}")
+        super().__init__(tail=tail)
+        self.tail = tail
+
+    def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """[B, T, D] -> [B, N, D]."""
+        return self.multi(s, [b], g)[0]
+
+    def multi(
+        self, s: TokenStream, budgets: Sequence[Budget], g: Guide | None = None
+    ) -> list[TokenStream]:
+        """The stream at several budgets; a rate starts from the sums of one that it contains."""
+        folded: dict[tuple[int, ...], Tensor] = {}
+        return [self._pool(s, b, folded) for b in budgets]
+
+    def stream(self, b: Budget) -> Streamer:
+        """A streaming form at a whole rate; a token waits for its last frame, rate / hz seconds."""
+        return WindowStreamer(self, _whole(self, b))
+
+    def _pool(self, s: TokenStream, b: Budget, folded: dict[tuple[int, ...], Tensor]) -> TokenStream:
+        self.check(b)
+        lengths, counts = s.lengths, s.resolve(b)
+        rate = int(b.value) if b.kind == "rate" and float(b.value).is_integer() else None
+        if rate is not None and self.tail == "drop":
+            counts = lengths // rate
+        if torch.equal(counts, lengths):
+            return unchanged(s)
+        if rate is None:
+            frames = torch.arange(s.mask.shape[1], device=s.device)
+            plan = frames * counts[:, None] // lengths.clamp(min=1)[:, None]
+            return apply(s, plan, counts)
+        factors = _primes(rate)
+        if () not in folded:
+            folded[()] = sums_of(s)
+        for i, factor in enumerate(factors):
+            if factors[: i + 1] not in folded:
+                folded[factors[: i + 1]] = _fold(folded[factors[:i]], lengths, factor)
+            lengths = (lengths + factor - 1) // factor
+        return _stream(s, rate, counts, sums=folded[factors])
+
+
+@compressors.register("stack")
+class Stack(Compressor):
+    """Concatenation over fixed windows, earliest frame first.
+
+    Args:
+        tail: what fills the last window: its last frame again ("repeat") or zeros ("zero").
+
+    Raises:
+        ValueError: another tail.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="stack",
+        paper="arXiv 2412.11475",
+        place="pre-llm",
+        mechanism="fixed windows",
+        op="concat",
+        contiguous=True,
+        causal=True,
+        trainable=False,
+        budgets=frozenset({"rate"}),
+    )
+
+    def __init__(self, *, tail: Literal["repeat", "zero"] = "repeat") -> None:
+        if tail not in ("repeat", "zero"):
+            raise ValueError(f"tail must be 'repeat' or 'zero', got {tail!r}")
+        super().__init__(tail=tail)
+        self.tail = tail
+
+    def width(self, width: int, b: Budget) -> int:
+        """Width of a stacked token, r * D."""
+        return width * int(_whole(self, b).value)
+
+    def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """[B, T, D] -> [B, N, r * D]."""
+        rate, counts = int(_whole(self, b).value), s.resolve(b)
+        if rate == 1:
+            return unchanged(s)
+        return _stream(s, rate, counts, x=self._stack(s, rate, counts))
+
+    def stream(self, b: Budget) -> Streamer:
+        """A streaming form; a token waits for its last frame, rate / hz seconds."""
+        return WindowStreamer(self, _whole(self, b))
+
+    def _stack(self, s: TokenStream, rate: int, counts: Tensor) -> Tensor:
+        slots, lengths, rows = _most(counts), s.lengths, torch.arange(len(counts), device=s.device)
+        if slots == 0:
+            return s.x.new_zeros(len(rows), 0, rate * s.x.shape[-1])
+        short = max(0, slots * rate - s.x.shape[1])
+        x = F.pad(s.x, (0, 0, 0, short))[:, : slots * rate].unflatten(1, (slots, rate))
+        beyond = torch.arange(slots, device=s.device) >= (lengths // rate)[:, None]
+        x = x.masked_fill(beyond[..., None, None], 0.0)  # [B, N, r, D], a copy
+        last, tail = (lengths // rate).clamp(max=slots - 1), lengths % rate
+        inside = torch.arange(rate, device=s.device)
+        frame = (last[:, None] * rate + inside).minimum((lengths - 1).clamp(min=0)[:, None])
+        real = inside < (tail[:, None] if self.tail == "zero" else (tail > 0)[:, None] * rate)
+        filled = torch.where(real[..., None], s.x[rows[:, None], frame], 0.0)
+        x[rows, last] = torch.where((tail > 0)[:, None, None], filled, x[rows, last])
+        return x.flatten(2)
+
+
+def _whole(compressor: Compressor, b: Budget) -> Budget:
+    compressor.check(b)
+    if b.kind != "rate" or not float(b.value).is_integer():
+        raise NotCausalError(
+            f"compressor {compressor.card.name!r} has no whole windows at {b.kind} {b.value:g}",
+            todo="Give a rate that is a whole number",
+        )
+    return b
+
+
+def _most(counts: Tensor) -> int:
+    return int(counts.max()) if len(counts) else 0
+
+
+def _primes(number: int) -> tuple[int, ...]:
+    """Prime factors in ascending order."""
+    for divisor in range(2, int(number**0.5) + 1):
+        if number % divisor == 0:
+            return (divisor, *_primes(number // divisor))
+    return (number,) if number > 1 else ()
+
+
+def _fold(x: Tensor, lengths: Tensor, by: int) -> Tensor:
+    """Sums of `by` neighbours, [B, T, D] -> [B, ceil(T/by), D] float32, garbage beyond the lengths.
+
+    Slices are added, nothing is scattered: only the one window of each row that its end cuts
+    is put together from single frames.
+    """
+    frames, rows = x.shape[1], torch.arange(len(x), device=x.device)
+    full, slots = frames // by, -(-frames // by)
+    if slots == 0 or len(x) == 0:
+        return x.float()
+    parts = x[:, : full * by].unflatten(1, (full, by)).unbind(2)
+    out = _add(parts)
+    if slots > full:
+        out = F.pad(out, (0, 0, 0, 1))
+    last, tail = (lengths // by).clamp(max=slots - 1), lengths % by
+    inside = torch.arange(by, device=x.device)
+    frame = (last[:, None] * by + inside).clamp(max=frames - 1)
+    cut = torch.where((inside < tail[:, None])[..., None], x[rows[:, None], frame], 0.0)
+    out[rows, last] = torch.where((tail > 0)[:, None], _add(cut.unbind(1)), out[rows, last])
+    return out
+
+
+def _add(parts: Sequence[Tensor]) -> Tensor:
+    """Sum in this very order, in float32; a tensor of its own."""
+    if len(parts) == 1:
+        return parts[0].float().clone()
+    total = parts[0].float() + parts[1].float()
+    for part in parts[2:]:
+        total = total + part.float()
+    return total
+
+
+def _stream(
+    s: TokenStream, rate: int, counts: Tensor, *, x: Tensor | None = None, sums: Tensor | None = None
+) -> TokenStream:
+    """The stream of whole windows of `s`: sizes, times and owners, and means if sums are given."""
+    slots, rows = _most(counts), len(counts)
+    token = torch.arange(slots, device=s.device)
+    mask = token < counts[:, None]
+    real = s.size[:, : slots * rate]
+    size = F.pad(real, (0, slots * rate - real.shape[1])).reshape(rows, slots, rate).sum(2)
+    size = size.masked_fill(~mask, 0)
+    final = ((token + 1) * rate).minimum(s.lengths[:, None]).clamp(min=1) - 1
+    owner = s.owner.div(rate, rounding_mode="floor")  # -1 stays -1
+    if sums is not None:
+        sums = sums[:, :slots].masked_fill(~mask[..., None], 0.0)
+        x = mean(sums, size, s.x.dtype)
+    assert x is not None
+    return TokenStream(
+        x=x,
+        mask=mask,
+        hz=s.hz,
+        size=size,
+        t0=s.t0[:, : slots * rate : rate].masked_fill(~mask, 0.0),
+        t1=s.t1.gather(1, final).masked_fill(~mask, 0.0),
+        owner=owner.masked_fill(owner >= counts[:, None], -1),
+        sums=sums,
+    )

@@ -1,0 +1,125 @@
+"""Streaming for compressors with fixed windows: frames wait until their window is full.
+
+Data: chunks of TokenStream -> the tokens that each chunk completes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from avsr.compress.apply import sums_of
+from avsr.compress.base import Compressor, Streamer
+from avsr.streams import Budget, TokenStream
+
+
+class WindowStreamer(Streamer):
+    """A fixed-window compressor at work on live streams.
+
+    Args:
+        compressor: what turns whole windows into tokens.
+        budget: a whole rate.
+    """
+
+    def __init__(self, compressor: Compressor, budget: Budget) -> None:
+        self._compressor, self._budget, self._rate = compressor, budget, int(budget.value)
+        self._held: TokenStream | None = None  # fewer frames than a window in each row
+
+    def step(self, s: TokenStream) -> TokenStream:
+        """Take the next frames of every row, give out the tokens they complete.
+
+        Args:
+            s: next frames [B, T, D], each row of its own length; its times go on from the last chunk.
+
+        Returns:
+            Tokens completed; `owner` counts only the frames that went into them.
+
+        Raises:
+            ValueError: another number of rows than before.
+        """
+        held = s if self._held is None else concat([self._held, s])
+        length = held.lengths
+        whole = length // self._rate * self._rate
+        self._held = cut(held, whole, length)
+        return self._compressor(cut(held, torch.zeros_like(whole), whole), self._budget)
+
+    def flush(self) -> TokenStream:
+        """Give out what is left at the end of the streams, and start anew.
+
+        Raises:
+            ValueError: nothing was ever put in.
+        """
+        if self._held is None:
+            raise ValueError("flush() before any step()")
+        rest, self._held = self._held, None
+        return self._compressor(rest, self._budget)
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Forget the frames held of some rows [N] long, or of all."""
+        if rows is None or self._held is None:
+            self._held = None
+            return
+        stop = self._held.lengths.index_fill(0, rows.to(self._held.device), 0)
+        self._held = cut(self._held, torch.zeros_like(stop), stop)
+
+
+def cut(s: TokenStream, start: Tensor, stop: Tensor) -> TokenStream:
+    """Tokens `start` to `stop` [B] of each row, with the source frames they own."""
+    token = torch.arange(s.mask.shape[1], device=s.device)
+    keep = s.mask & (token >= start[:, None]) & (token < stop[:, None])
+    owned = (s.owner >= start[:, None]) & (s.owner < stop[:, None])
+    return _prefix(s, keep, (s.owner - start[:, None]).masked_fill(~owned, -1))
+
+
+def concat(streams: Sequence[TokenStream]) -> TokenStream:
+    """Streams of the same rows one after the other, [B, T_i, D] -> [B, sum T_i at most, D].
+
+    Source frames that no token owns are left out.
+
+    Raises:
+        ValueError: streams of different batches or sources.
+    """
+    if len({(len(s.mask), s.x.shape[-1], s.hz) for s in streams}) != 1:
+        shapes = [(list(s.x.shape), s.hz) for s in streams]
+        raise ValueError(f"these streams do not continue one another: {shapes}")
+    lengths = torch.stack([s.lengths for s in streams])  # [parts, B]
+    before = lengths.cumsum(0) - lengths
+    owners = [
+        torch.where(s.owner < 0, -1, s.owner + first[:, None])
+        for s, first in zip(streams, before, strict=True)
+    ]
+    summed = any(s.sums is not None for s in streams)
+    joined = replace(
+        streams[0],
+        x=torch.cat([s.x for s in streams], 1),
+        mask=torch.cat([s.mask for s in streams], 1),
+        size=torch.cat([s.size for s in streams], 1),
+        t0=torch.cat([s.t0 for s in streams], 1),
+        t1=torch.cat([s.t1 for s in streams], 1),
+        sums=torch.cat([sums_of(s).float() for s in streams], 1) if summed else None,
+    )
+    return _prefix(joined, joined.mask, torch.cat(owners, 1))
+
+
+def _prefix(s: TokenStream, keep: Tensor, owner: Tensor) -> TokenStream:
+    """Bring the tokens to keep [B, T], and the frames that have an owner, to the front of each row."""
+    count, frames = keep.sum(1), owner >= 0
+    longest = int(count.max()) if len(count) else 0
+    order = torch.argsort(~keep, dim=1, stable=True)[:, :longest]
+    source = torch.argsort(~frames, dim=1, stable=True)
+    source = source[:, : int(frames.sum(1).max()) if len(count) else 0]
+    mask = torch.arange(longest, device=s.device) < count[:, None]
+    rows = torch.arange(len(count), device=s.device)[:, None]
+    return TokenStream(
+        x=s.x[rows, order],
+        mask=mask,
+        hz=s.hz,
+        size=s.size[rows, order].masked_fill(~mask, 0),
+        t0=s.t0[rows, order].masked_fill(~mask, 0.0),
+        t1=s.t1[rows, order].masked_fill(~mask, 0.0),
+        owner=owner.gather(1, source),
+        sums=None if s.sums is None else s.sums[rows, order],
+    )

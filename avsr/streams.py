@@ -1,0 +1,174 @@
+"""Token streams: the one currency between towers, compressors and projectors.
+
+Data: features [B, T, D] and lengths [B] -> TokenStream -> TokenStream at a Budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from avsr.budget import Budget
+
+__all__ = ["Budget", "TokenStream"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """A batch of token sequences that know which source frames and seconds they stand for.
+
+    Args:
+        x: tokens [B, T, D]; anything, even NaN, where the mask is false.
+        mask: true at real tokens, always a prefix of each row [B, T] bool.
+        hz: frames per second of the source the stream was made from.
+        size: source frames in each token, 0 at padding [B, T] long.
+        t0: start of each token in seconds, 0 at padding [B, T] float32.
+        t1: end of each token in seconds, 0 at padding [B, T] float32.
+        owner: token of each source frame, -1 if dropped or padding [B, T_src] long.
+        sums: `x * size` in float32 as it was before the division [B, T, D], if known: what makes
+            nested rates agree to the last bit. It goes when `x` is replaced.
+    """
+
+    x: Tensor
+    mask: Tensor
+    hz: float
+    size: Tensor
+    t0: Tensor
+    t1: Tensor
+    owner: Tensor
+    sums: Tensor | None = None
+
+    @classmethod
+    def from_features(
+        cls, x: Tensor, lengths: Tensor, hz: float, start: float | Tensor = 0.0
+    ) -> TokenStream:
+        """A stream of single frames.
+
+        Args:
+            x: features [B, T, D].
+            lengths: real frames of each row [B].
+            hz: frames per second.
+            start: time of the first frame in seconds, one for all or one for each row [B].
+
+        Raises:
+            ValueError: shapes that do not fit, or a length outside 0 to T.
+        """
+        if x.ndim != 3 or lengths.shape != x.shape[:1]:
+            raise ValueError(
+                f"expected x [B, T, D] and lengths [B], got {list(x.shape)}, {list(lengths.shape)}"
+            )
+        if not hz > 0:
+            raise ValueError(f"hz must be above 0, got {hz}")
+        rows, frames = x.shape[:2]
+        if rows and (int(lengths.min()) < 0 or int(lengths.max()) > frames):
+            raise ValueError(f"lengths must lie in 0 to {frames}, got {lengths.tolist()}")
+        index = torch.arange(frames, device=x.device).expand(rows, frames)
+        mask = index < lengths.to(x.device)[:, None]
+        first = torch.as_tensor(start, dtype=torch.float64).cpu().reshape(-1, 1)
+        edges = first + torch.arange(frames + 1, dtype=torch.float64) / hz  # [B or 1, T + 1]
+        times = edges.float().to(x.device).expand(rows, frames + 1)
+        return cls(
+            x=x,
+            mask=mask,
+            hz=float(hz),
+            size=mask.long(),
+            t0=times[:, :-1].masked_fill(~mask, 0.0),
+            t1=times[:, 1:].masked_fill(~mask, 0.0),
+            owner=index.masked_fill(~mask, -1),
+        )
+
+    @property
+    def lengths(self) -> Tensor:
+        """Real tokens of each row [B] long."""
+        return self.mask.sum(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stream is."""
+        return self.x.device
+
+    def resolve(self, budget: Budget) -> Tensor:
+        """Tokens of each row [B] that a budget leaves of this stream."""
+        frames = self.size.sum(1).clamp(min=1)
+        return budget.resolve(self.lengths, self.hz * self.lengths / frames)
+
+    def replace(self, *, x: Tensor) -> TokenStream:
+        """The same tokens and times with other contents [B, T, D']."""
+        if x.shape[:2] != self.mask.shape:
+            raise ValueError(f"x is {list(x.shape)}, the stream {list(self.mask.shape)}")
+        return replace(self, x=x, sums=None)
+
+    def select(self, rows: Tensor | Sequence[int] | slice) -> TokenStream:
+        """Some rows: numbers, in any order, or a mask [B]."""
+        chosen = rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.device)
+        return self._each(lambda tensor: tensor[chosen])
+
+    def to(self, device: torch.device | str) -> TokenStream:
+        """The stream on a device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def pad_to(self, tokens: int) -> TokenStream:
+        """The stream with padding up to this many tokens.
+
+        Raises:
+            ValueError: the stream is longer already.
+        """
+        extra = tokens - self.mask.shape[1]
+        if extra < 0:
+            raise ValueError(f"cannot pad {self.mask.shape[1]} tokens to {tokens}")
+
+        def wider(tensor: Tensor) -> Tensor:
+            return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, extra))
+
+        return self._each(wider, keep=("owner",))
+
+    def trim(self) -> TokenStream:
+        """The stream without columns that are padding in every row."""
+        longest = int(self.lengths.max()) if len(self.mask) else 0
+        if longest == self.mask.shape[1]:
+            return self
+        return self._each(lambda tensor: tensor[:, :longest], keep=("owner",))
+
+    def validate(self) -> TokenStream:
+        """The stream itself, once everything the class promises has been checked.
+
+        Raises:
+            ValueError: says what does not hold.
+        """
+        shape, length = self.mask.shape, self.lengths[:, None]
+        slots = torch.arange(shape[1], device=self.device)
+        inner = self.mask[:, 1:]
+        centre = self.t0 + self.t1
+        laws = {
+            "x must be [B, T, D]": self.x.ndim == 3,
+            "fields must share [B, T]": all(
+                f.shape[:2] == shape for f in (self.x, self.size, self.t0, self.t1)
+            ),
+            "mask must be bool": self.mask.dtype == torch.bool,
+            "sums must be shaped like x": self.sums is None or self.sums.shape == self.x.shape,
+            "owner must be [B, T_src]": self.owner.ndim == 2 and len(self.owner) == shape[0],
+        }
+        if all(laws.values()):
+            laws |= {
+                "mask must be a prefix": torch.equal(self.mask, slots < length),
+                "size must be 0 at padding and only there": torch.equal(self.size > 0, self.mask),
+                "owner must name real tokens": bool((self.owner < length).all())
+                and bool((self.owner >= -1).all()),
+                "times must rise": bool((self.t1 > self.t0)[self.mask].all())
+                and bool((centre[:, 1:] > centre[:, :-1])[inner].all()),
+                "times must be 0 at padding": not bool((centre != 0)[~self.mask].any()),
+            }
+        broken = [law for law, holds in laws.items() if not holds]
+        if broken:
+            raise ValueError(f"not a token stream: {'; '.join(broken)}")
+        return self
+
+    def _each(self, change: Callable[[Tensor], Tensor], keep: Container[str] = ()) -> TokenStream:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in keep}
+        return replace(
+            self, **{name: change(t) for name, t in tensors.items() if isinstance(t, Tensor)}
+        )
