@@ -26,9 +26,7 @@ def unchanged(s: TokenStream) -> TokenStream:
         return s
     keep, short = s.mask[..., None], s.trim()
     x = s.x.masked_fill(~keep, 0.0)[:, : short.mask.shape[1]]
-    return TokenStream(
-        x, short.mask, s.hz, short.size, short.t0, short.t1, short.owner, short.sums
-    )
+    return TokenStream(x, short.mask, s.hz, short.size, short.t0, short.t1, short.owner, short.sums)
 
 
 def mean(sums: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
@@ -55,7 +53,9 @@ def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
 
     def total(values: Tensor) -> Tensor:
         shape = (rows * slots, *values.shape[2:])
-        return values.new_zeros(shape).index_add(0, target, values[held]).unflatten(0, (rows, slots))
+        return (
+            values.new_zeros(shape).index_add(0, target, values[held]).unflatten(0, (rows, slots))
+        )
 
     def extreme(values: Tensor, reduce: str) -> Tensor:
         flat = values.new_zeros(rows * slots)
