@@ -20,10 +20,7 @@ from frontends.log_mel import SAMPLE_RATE, log_mel
 __all__ = ["WhisperBaseline"]
 
 _WINDOW = 30 * SAMPLE_RATE
-# Radford et al. 2022 keep the decoder from writing what is not speech; these are the marks.
-_MARKS = tuple('"#()*+/:;<=>@[\\]^_`{|}~「」『』') + tuple(
-    "<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split()
-)
+_MAX_TOKENS = 224  # half of Whisper's context, as in its own decoder
 
 
 class WhisperBaseline:
@@ -53,7 +50,7 @@ class WhisperBaseline:
         self.model.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.start = _start(self.tokenizer, language)
-        self.settings = _settings(self.tokenizer, self.start)
+        self.settings = _settings(self.model, self.tokenizer, self.start)
 
     @torch.inference_mode()
     def transcribe(self, waves: Sequence[npt.NDArray[np.float32]]) -> list[str]:
@@ -81,6 +78,7 @@ class WhisperBaseline:
             self.model,
             inputs=mels.to(self.model.dtype),
             decoder_input_ids=begin,
+            decoder_attention_mask=torch.ones_like(begin),
             generation_config=self.settings,
         )
         texts = self.tokenizer.batch_decode(ids[:, len(self.start) :], skip_special_tokens=True)
@@ -96,27 +94,20 @@ def _start(tokenizer: Any, language: str) -> list[int]:
     return [known[name] for name in ("<|startoftranscript|>", *asked, "<|notimestamps|>")]
 
 
-def _settings(tokenizer: Any, start: Sequence[int]) -> Any:
-    """Greedy search that never writes marks, a blank beginning or a special token."""
+def _settings(model: Any, tokenizer: Any, start: Sequence[int]) -> Any:
+    """Greedy search that never writes the marks Whisper was shipped to avoid, nor time stamps."""
     from transformers import GenerationConfig
 
     vocabulary = tokenizer.get_vocab()
     end = vocabulary["<|endoftext|>"]
-    special = [index for index in vocabulary.values() if index > end]
-    marks = (tokenizer.encode(text, add_special_tokens=False) for text in _spaced(_MARKS))
-    single = {ids[0] for ids in marks if len(ids) == 1}
-    blank = tokenizer.encode(" ", add_special_tokens=False)[0]
+    special = {index for index in vocabulary.values() if index > end}
     return GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=224,
+        max_length=len(start) + _MAX_TOKENS,
         decoder_start_token_id=start[0],
         eos_token_id=end,
         pad_token_id=end,
-        suppress_tokens=sorted(single.union(special)),
-        begin_suppress_tokens=[blank, end],
+        suppress_tokens=sorted(special.union(model.generation_config.suppress_tokens or ())),
+        begin_suppress_tokens=model.generation_config.begin_suppress_tokens,
     )
-
-
-def _spaced(marks: Sequence[str]) -> list[str]:
-    return [text for mark in marks for text in (mark, f" {mark}")] + [" -", " '"]

@@ -1,4 +1,4 @@
-"""Command-line options the subcommands share: spelling, types and the ones for a model."""
+"""How the subcommands spell their options and read numbers and lists."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_model", "add_option", "commas", "count", "whole"]
+__all__ = ["add_option", "commas", "count", "whole"]
 
 
-def add_option(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
+def add_option(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:
     """Add an option that also answers, unseen in --help, to its spelling with underscores.
 
     Args:
-        parser: the subcommand's.
+        parser: the subcommand's, or a group of it.
         names: as for `add_argument`; `--output-dir` brings `--output_dir`, as Whisper spells it.
         settings: as for `add_argument`.
     """
@@ -24,36 +24,6 @@ def add_option(parser: argparse.ArgumentParser, *names: str, **settings: Any) ->
             settings = {key: value for key, value in settings.items() if key != "required"}
             settings |= {"dest": action.dest, "help": argparse.SUPPRESS}
             parser.add_argument(twin, **settings | {"default": argparse.SUPPRESS})
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a model and where it runs."""
-    add_option(
-        parser,
-        "-m",
-        "--model",
-        default="default",
-        help="'default', a folder with a checkpoint, or a hub id (default: %(default)s)",
-    )
-    add_option(
-        parser,
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)",
-    )
-    add_option(
-        parser,
-        "--dtype",
-        default="auto",
-        choices=["auto", "float32", "bfloat16", "float16"],
-        help="numbers of the frozen parts (default: %(default)s)",
-    )
-    add_option(
-        parser,
-        "--local-files-only",
-        action="store_true",
-        help="never touch the network; fail if something is not in the cache",
-    )
 
 
 def count(text: str) -> int:

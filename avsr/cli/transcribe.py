@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsr.cli.options import add_model, add_option, commas, count
-from avsr.cli.outcome import FAILED, OK, SETUP, USAGE, guarded, one_line
+from avsr.cli.model import add_model, load
+from avsr.cli.options import add_option, commas, count
+from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
 from avsr.errors import AvsrError, MediaError
 from avsr.transcript import Transcript
@@ -112,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
         _make_folder(args.output_dir)
     with Progress(len(args.inputs), show="never" if args.quiet else "auto") as progress:
         progress.show("loading the model")
-        recogniser = _load(args)
+        recogniser = load(args)
         return _transcribe(recogniser, args, formats, progress)
 
 
@@ -159,25 +160,10 @@ def _make_folder(folder: Path) -> None:
         raise AvsrError(what, where=str(folder), todo="Choose another --output-dir.") from error
 
 
-def _load(args: argparse.Namespace) -> Recogniser:
-    from avsr.api import load_model
-
-    try:
-        return load_model(
-            args.model,
-            device=args.device,
-            dtype=args.dtype,
-            local_files_only=args.local_files_only,
-        )
-    except AvsrError as error:
-        error.exit_code = SETUP  # whatever is wrong with a model, no input could be read with it
-        raise
-
-
 def _transcribe(
     recogniser: Recogniser, args: argparse.Namespace, formats: Sequence[str], progress: Progress
 ) -> int:
-    failures = 0
+    worst = OK
     names = iter(args.inputs)
     while batch := list(islice(names, args.batch_size)):
         progress.show(", ".join(Path(name).name for name in batch))
@@ -185,9 +171,9 @@ def _transcribe(
         results = iter(_recognise(recogniser, files, args))
         for name in batch:
             outcome = _folder(name) if Path(name).is_dir() else next(results)
-            failures += not _deliver(name, outcome, args, formats, progress)
+            worst = max(worst, _deliver(name, outcome, args, formats, progress))
         progress.advance(len(batch))
-    return FAILED if failures > 0 else OK
+    return worst
 
 
 def _recognise(
@@ -198,16 +184,20 @@ def _recognise(
     if not files:
         return []
     given = args.audio_rate is not None or args.video_rate is not None
-    return recogniser.transcribe(
-        files,
-        modality=args.modality,
-        rates=Rates(audio=args.audio_rate, video=args.video_rate) if given else None,
-        rate="fine" if args.rate is None else args.rate,
-        roi=args.roi,
-        beam_size=args.beam_size,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-    )
+    try:
+        return recogniser.transcribe(
+            files,
+            modality=args.modality,
+            rates=Rates(audio=args.audio_rate, video=args.video_rate) if given else None,
+            rate="fine" if args.rate is None else args.rate,
+            roi=args.roi,
+            beam_size=args.beam_size,
+            max_new_tokens=args.max_new_tokens,
+            batch_size=args.batch_size,
+        )
+    except AvsrError as error:
+        error.exit_code = USAGE  # an input's own error is returned; this one is about the options
+        raise
 
 
 def _folder(name: str) -> AvsrError:
@@ -220,12 +210,14 @@ def _deliver(
     args: argparse.Namespace,
     formats: Sequence[str],
     progress: Progress,
-) -> bool:
-    """Print and write one result; False where the input failed."""
+) -> int:
+    """Print and write one result, and return its exit status."""
     label = one_line(name)
     if isinstance(outcome, AvsrError):
-        progress.print(f"{label}: error: {one_line(outcome)}", sys.stderr)
-        return False
+        where = "" if outcome.where == name else outcome.where  # the line begins with the name
+        told = AvsrError(outcome.what, where=where, todo=outcome.todo)
+        progress.print(f"{label}: error: {one_line(told)}", sys.stderr)
+        return outcome.exit_code
     if not args.quiet:
         for warning in outcome.warnings:
             progress.print(f"{label}: warning: {one_line(warning)}", sys.stderr)
@@ -239,5 +231,5 @@ def _deliver(
         except OSError as error:
             why = error.strerror or error
             progress.print(f"{label}: error: cannot write {one_line(path)}: {why}", sys.stderr)
-            return False
-    return True
+            return FAILED
+    return OK

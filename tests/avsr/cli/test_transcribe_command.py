@@ -52,7 +52,7 @@ def test_a_failed_input_is_one_line_and_the_others_are_done(api, command, capsys
     assert command("transcribe", "gone.mp4", "a.mp4", "-f", "txt", "--stdout") == 1
     out, err = capsys.readouterr()
     assert out == "a.mp4: bin blue\n"
-    assert err == "gone.mp4: error: no such file (gone.mp4). Check the path\n"
+    assert err == "gone.mp4: error: no such file. Check the path\n"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
@@ -120,6 +120,19 @@ def test_a_model_that_cannot_be_had_ends_with_3(api, command, capsys, refusal):
     assert out == ""
     assert err.startswith("avsr: error: ")
     assert err.count("\n") == 1
+
+
+def test_a_part_missing_at_the_first_clip_ends_with_3(api, command, capsys):
+    api.recogniser.says["a.mp4"] = SetupError("face models are not in the cache")
+    assert command("transcribe", "a.mp4", "gone.mp4", "b.wav") == 3
+    assert capsys.readouterr().out == "b.wav: set white\n"
+
+
+def test_an_untrained_rate_is_wrong_usage_and_told_once(api, command, capsys):
+    api.recogniser.raises = ModelError("audio rate 7 was not trained", todo="Choose 4 or 16.")
+    assert command("transcribe", "a.mp4", "b.wav", "--audio-rate", 7) == 2
+    err = capsys.readouterr().err
+    assert err == "avsr: error: audio rate 7 was not trained. Choose 4 or 16.\n"
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_done(api, command, capsys, tmp_path):

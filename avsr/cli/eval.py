@@ -1,0 +1,304 @@
+"""`avsr eval`: error rates over a manifest, by task, rate pair and noise level."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.cli.model import add_model, load
+from avsr.cli.options import add_option, commas, count, whole
+from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
+from avsr.cli.progress import Progress
+from avsr.errors import AvsrError
+from avsr.manifest import Item, read_manifest
+from avsr.normalize import NORMALIZERS
+from avsr.rates import Rates
+from avsr.writers import write_atomic
+
+if TYPE_CHECKING:
+    from avsr.api import Recogniser
+    from avsr.evaluate import Condition, EvalOptions, Row
+
+__all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "evaluate a model on a manifest: WER, CER, speed, by rate and noise"
+SCHEMA = "avsr.eval/1"
+
+_EPILOG = """\
+A manifest has one JSON object a line: audio_filepath and/or video_filepath (relative to the
+manifest's folder), duration, text, and perhaps id, corpus, split and speaker. Clips without a
+picture are left out of tasks that read lips. A clip that fails counts as one in which nothing was
+heard.
+
+exit status: 0 all clips read; 1 some failed (each named on stderr); 2 wrong usage; 3 model or part
+of the installation missing; 130 interrupted.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `avsr eval`."""
+    parser.description = "Error rates of a model over a manifest."
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON-lines file")
+    add_model(parser)
+    chosen = parser.add_argument_group("clips")
+    add_option(chosen, "--split", type=commas(), metavar="LIST", help="such as test")
+    add_option(chosen, "--corpus", type=commas(), metavar="LIST", help="such as grid")
+    add_option(chosen, "--speaker", type=commas(), metavar="LIST", help="such as grid-s1")
+    add_option(chosen, "--limit", type=count, metavar="N", help="the first N of them")
+    table = parser.add_argument_group("rows of the table")
+    add_option(
+        table,
+        "--tasks",
+        type=commas("a", "v", "av"),
+        default=("a", "v", "av"),
+        metavar="LIST",
+        help="a sound, v lips, av both (default: a,v,av)",
+    )
+    add_option(
+        table,
+        "--rates",
+        type=_rates,
+        metavar="A,V/A,V",
+        help="pairs such as 4,2/16,5 (default: all trained)",
+    )
+    add_option(
+        table,
+        "--snr",
+        type=_snrs,
+        metavar="LIST",
+        help="dB or clean, as in --snr=-5,0,clean (default: clean)",
+    )
+    add_option(table, "--noise", type=Path, metavar="FILE", help="sound mixed in for --snr")
+    add_option(
+        table,
+        "--baseline",
+        choices=["whisper"],
+        help="add rows of the decoder that belongs to the model's own Whisper encoder",
+    )
+    how = parser.add_argument_group("how")
+    add_option(how, "--roi", default="auto", choices=["auto", "given"], help="default: auto")
+    add_option(
+        how,
+        "--normalizer",
+        default="lrs3",
+        choices=NORMALIZERS,
+        help="how texts are made comparable (default: %(default)s)",
+    )
+    add_option(how, "--batch-size", type=count, default=8, metavar="N", help="default: 8")
+    add_option(how, "--beam-size", type=count, default=1, metavar="K", help="1 is greedy (default)")
+    add_option(how, "--max-new-tokens", type=count, metavar="N", help="default: from the length")
+    add_option(
+        how, "--samples", type=whole, default=10_000, metavar="N", help="bootstrap draws (10000)"
+    )
+    add_option(
+        how, "--seed", type=whole, default=0, metavar="N", help="of draws and noise (default: 0)"
+    )
+    add_option(how, "--output-json", type=Path, metavar="FILE", help="figures and every text")
+    add_option(how, "-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `avsr eval` was asked, and return its exit status."""
+    return guarded(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    wrong = _usage(args)
+    if wrong is not None:
+        print(f"avsr eval: error: {wrong}", file=sys.stderr)
+        return USAGE
+    items = _items(args)
+    recogniser = load(args)
+    rows = _rows(recogniser, items, args)
+    print(_table(rows))
+    if args.output_json is not None:
+        _write(args.output_json, rows, recogniser, args)
+    failed = {one.item.id: one.error for row in rows for one in row.failed}
+    for name, error in failed.items():
+        print(f"{one_line(name)}: error: {one_line(error)}", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _usage(args: argparse.Namespace) -> str | None:
+    noisy = args.snr is not None and any(snr is not None for snr in args.snr)
+    if noisy and args.noise is None:
+        return "--snr needs --noise"
+    if args.noise is not None and not noisy:
+        return "--noise needs --snr"
+    if args.output_json is not None and not args.output_json.absolute().parent.is_dir():
+        return f"no folder for {one_line(args.output_json)}"
+    return None
+
+
+def _items(args: argparse.Namespace) -> list[Item]:
+    def keep(item: Item) -> bool:
+        filters = (("split", args.split), ("corpus", args.corpus), ("speaker", args.speaker))
+        return all(wanted is None or getattr(item, name) in wanted for name, wanted in filters)
+
+    items = read_manifest(args.manifest, keep)[: args.limit]
+    if not items:
+        raise AvsrError(
+            "no clip of the manifest is left",
+            where=str(args.manifest),
+            todo="Check --split, --corpus and --speaker.",
+        )
+    return items
+
+
+def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace) -> list[Row]:
+    from avsr.evaluate import evaluate, read_noise
+
+    wanted = _conditions(recogniser, items, args)
+    noise = None if args.noise is None else read_noise(args.noise)
+    baseline = None
+    if args.baseline is not None:
+        from avsr.baseline import WhisperBaseline
+        from avsr.weights import resolve
+
+        folder = resolve(
+            recogniser.model.config.audio_tower, local_files_only=args.local_files_only
+        )
+        baseline = WhisperBaseline(folder, device=recogniser.model.device)
+    with Progress(len(items), show="never" if args.quiet else "auto") as progress:
+
+        def step(clips: int) -> None:
+            progress.advance(clips)
+            progress.show("clips")
+
+        step(0)
+        return evaluate(
+            recogniser,
+            items,
+            wanted,
+            options=_options(args),
+            noise=noise,
+            baseline=baseline,
+            progress=step,
+        )
+
+
+def _conditions(
+    recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace
+) -> list[Condition]:
+    from avsr.evaluate import conditions
+
+    pictures = sum(item.has_video for item in items)
+    tasks = [task for task in args.tasks if pictures > 0 or "v" not in task]
+    if pictures < len(items) and set(args.tasks) != {"a"}:
+        print(
+            f"avsr eval: {len(items) - pictures} of {len(items)} clips have no picture: "
+            "they take part in task a only",
+            file=sys.stderr,
+        )
+    try:
+        return conditions(
+            {task: recogniser.pairs(task) for task in tasks},
+            tasks,
+            rates=args.rates,
+            snrs=(None,) if args.snr is None else args.snr,
+            baseline=args.baseline is not None,
+        )
+    except AvsrError as error:
+        error.exit_code = USAGE
+        raise
+
+
+def _options(args: argparse.Namespace) -> EvalOptions:
+    from avsr.decode import DecodeOptions
+    from avsr.evaluate import EvalOptions
+
+    return EvalOptions(
+        decode=DecodeOptions(args.beam_size, args.max_new_tokens),
+        roi=args.roi,
+        normalizer=args.normalizer,
+        batch_size=args.batch_size,
+        samples=args.samples,
+        seed=args.seed,
+    )
+
+
+def _rates(text: str) -> tuple[Rates, ...]:
+    try:
+        return tuple(Rates.parse(pair) for pair in text.split("/"))
+    except AvsrError as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from error
+
+
+def _snrs(text: str) -> tuple[float | None, ...]:
+    levels: list[float | None] = []
+    for word in (word.strip() for word in text.split(",")):
+        try:
+            level = None if word == "clean" else float(word)
+        except ValueError:
+            level = float("nan")
+        if level is not None and not abs(level) <= 100:
+            raise argparse.ArgumentTypeError(f"{word!r} is neither a level in dB nor clean")
+        levels.append(level)
+    return tuple(dict.fromkeys(levels))
+
+
+def _write(
+    path: Path, rows: Sequence[Row], recogniser: Recogniser, args: argparse.Namespace
+) -> None:
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "manifest": str(args.manifest),
+        "filters": {"split": args.split, "corpus": args.corpus, "speaker": args.speaker},
+        "limit": args.limit,
+        "model": dict(recogniser.facts),
+        "decode": {"beam_size": args.beam_size, "max_new_tokens": args.max_new_tokens},
+        "noise": None if args.noise is None else str(args.noise),
+        "seed": args.seed,
+        "rows": [row.to_dict() for row in rows],
+    }
+    try:
+        write_atomic(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    except OSError as error:
+        what = f"cannot write the report: {error.strerror}"
+        raise AvsrError(what, where=str(path), todo="Choose another --output-json.") from error
+
+
+_HEAD = (
+    "system  task  rates  snr  clips    WER         95 %     CER     S     D     I"
+    "  tok/s    RTF  empty   cut"
+)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [_HEAD, *map(_line, rows)]
+    if rows:
+        lines.append(f"normalizer {rows[0].score.normalizer}")
+    if any(row.condition.system == "whisper" for row in rows):
+        lines.append("whisper: its own decoder on the same sound, greedy, digits spelled out")
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    condition, score, clips = row.condition, row.score, len(row.heard)
+    snr = "clean" if condition.snr is None else f"{condition.snr:g}"
+    span = score.wer_interval
+    interval = "" if span is None else f"{100 * span.low:.1f} - {100 * span.high:.1f}"
+    words = score.words
+    return (
+        f"{condition.system:7} {condition.task:4} {_pair(condition.rates):>6} {snr:>5} {clips:5}"
+        f" {100 * score.wer:5.1f}% {interval:>12} {100 * score.cer:6.1f}%"
+        f" {words.substitutions:5} {words.deletions:5} {words.insertions:5}"
+        f" {_number(row.tokens_per_second, 1):>6} {_number(row.rtf, 3):>6}"
+        f" {100 * score.empty / clips:5.1f}% {100 * row.truncated / clips:4.1f}%"
+    )
+
+
+def _pair(rates: Rates | None) -> str:
+    if rates is None:
+        return "-"
+    return ",".join("-" if rate is None else str(rate) for rate in (rates.audio, rates.video))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

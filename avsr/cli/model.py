@@ -1,0 +1,65 @@
+"""The options that choose a model and where it runs, and its loading."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from avsr.cli.options import add_option
+from avsr.cli.outcome import SETUP
+from avsr.errors import AvsrError
+
+if TYPE_CHECKING:
+    from avsr.api import Recogniser
+
+__all__ = ["add_model", "load"]
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model and where it runs."""
+    add_option(
+        parser,
+        "-m",
+        "--model",
+        default="default",
+        help="'default', a folder with a checkpoint, or a hub id (default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "--dtype",
+        default="auto",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="numbers of the frozen parts (default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "--local-files-only",
+        action="store_true",
+        help="never touch the network; fail if something is not in the cache",
+    )
+
+
+def load(args: argparse.Namespace) -> Recogniser:
+    """Load the model that `add_model`'s options name.
+
+    Raises:
+        AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
+    """
+    from avsr.api import load_model
+
+    try:
+        return load_model(
+            args.model,
+            device=args.device,
+            dtype=args.dtype,
+            local_files_only=args.local_files_only,
+        )
+    except AvsrError as error:
+        error.exit_code = SETUP
+        raise

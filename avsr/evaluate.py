@@ -1,0 +1,336 @@
+"""Error rates of a recogniser over a manifest: each task, rate pair and noise level, one pass.
+
+items -> decoded and tracked once -> towers once a noise level -> text at every rate pair -> Row.
+A clip that fails counts as one in which nothing was heard, so that no failure improves a figure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from avsr.api import Prepared, Recogniser
+from avsr.decode import DecodeOptions
+from avsr.errors import AvsrError, ConfigError
+from avsr.manifest import Item
+from avsr.rates import Rates
+from avsr.score import DRAWS, Score, score
+from avsr.takes import Takes, Wave
+from avsr.transcript import Modality
+from frontends.media import open_clip
+
+__all__ = ["Condition", "EvalOptions", "Heard", "Row", "conditions", "evaluate", "read_noise"]
+
+System = Literal["avsr", "whisper"]
+
+
+class Baseline(Protocol):
+    """Another recogniser of sound, such as `avsr.baseline.WhisperBaseline`."""
+
+    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+        """Write down each wave [S] of 16 kHz sound."""
+        ...
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a row of the table is about.
+
+    Args:
+        task: the streams read: "a", "v" or "av".
+        rates: rate pair; None for the baseline, which has none.
+        snr: signal-to-noise ratio in dB; None is clean.
+        system: ours, or the baseline.
+    """
+
+    task: Modality
+    rates: Rates | None
+    snr: float | None = None
+    system: System = "avsr"
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How to run an evaluation.
+
+    Args:
+        decode: search settings.
+        roi: "given" where clips are mouth crops already.
+        normalizer: a name of `avsr.normalize.NORMALIZERS`.
+        batch_size: clips decoded together.
+        samples: bootstrap draws.
+        seed: of the draws, and of the place in the noise where each clip's begins.
+    """
+
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    roi: Literal["auto", "given"] = "auto"
+    normalizer: str = "lrs3"
+    batch_size: int = 8
+    samples: int = DRAWS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of one clip under one condition.
+
+    Args:
+        item: the clip.
+        text: what was recognised; "" where it failed.
+        tokens: stream tokens the language model read.
+        seconds: work, from the file to the text.
+        truncated: the text was cut at the token limit.
+        error: why it failed, or None.
+    """
+
+    item: Item
+    text: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    truncated: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition's figures and the clips behind them."""
+
+    condition: Condition
+    score: Score
+    heard: tuple[Heard, ...]
+
+    @property
+    def failed(self) -> tuple[Heard, ...]:
+        """Clips that could not be read."""
+        return tuple(one for one in self.heard if one.error is not None)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Stream tokens for each second of clip; None for the baseline."""
+        if self.condition.system != "avsr":
+            return None
+        return self._share(sum(one.tokens for one in self._read))
+
+    @property
+    def rtf(self) -> float | None:
+        """Seconds of work for each second of clip, loading of the model left out."""
+        return self._share(sum(one.seconds for one in self._read))
+
+    @property
+    def truncated(self) -> int:
+        """Texts cut at the token limit."""
+        return sum(one.truncated for one in self.heard)
+
+    @property
+    def _read(self) -> list[Heard]:
+        return [one for one in self.heard if one.error is None]
+
+    def _share(self, total: float) -> float | None:
+        seconds = sum(one.item.duration for one in self._read)
+        return total / seconds if seconds > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return figures and texts, ready for JSON."""
+        rates, clips = self.condition.rates, len(self.heard)
+        return {
+            "system": self.condition.system,
+            "task": self.condition.task,
+            "rates": rates.to_dict() if rates is not None else None,
+            "snr_db": self.condition.snr,
+            "clips": clips,
+            "failed": len(self.failed),
+            "tokens_per_second": self.tokens_per_second,
+            "rtf": self.rtf,
+            "empty_share": self.score.empty / clips,
+            "truncated_share": self.truncated / clips,
+            **self.score.to_dict(),
+            "hypotheses": [
+                {
+                    "id": one.item.id,
+                    "text": one.item.text,
+                    "pred_text": one.text,
+                    "word_errors": pair.words.edits,
+                    "truncated": one.truncated,
+                    "error": one.error,
+                }
+                for one, pair in zip(self.heard, self.score.utterances, strict=True)
+            ],
+        }
+
+
+def conditions(
+    trained: Mapping[Modality, Sequence[Rates]],
+    tasks: Iterable[Modality],
+    *,
+    rates: Sequence[Rates] | None = None,
+    snrs: Sequence[float | None] = (None,),
+    baseline: bool = False,
+) -> list[Condition]:
+    """List what to evaluate: every task at every rate pair and noise level.
+
+    Args:
+        trained: rate pairs of each task, finest first.
+        tasks: the tasks wanted.
+        rates: rate pairs wanted; a task of one stream takes its part. None for all trained ones.
+        snrs: noise levels in dB, None for clean. Lips hear no noise: task "v" is done once.
+        baseline: whether to add a row of Whisper's own decoder at each level.
+
+    Returns:
+        Conditions in the order of the table.
+
+    Raises:
+        ConfigError: a rate pair that was not trained.
+    """
+    found: list[Condition] = []
+    for task in tasks:
+        known = list(trained[task])
+        wanted = known if rates is None else [pair for r in rates if (pair := _part(r, task))]
+        for pair in dict.fromkeys(wanted):
+            if pair not in known:
+                listed = ", ".join(f"({each})" for each in known) or "none"
+                raise ConfigError(
+                    f"rates ({pair}) were not trained for task {task}",
+                    todo=f"Choose from {listed}.",
+                )
+            levels = snrs if "a" in task else (None,)
+            found += [Condition(task, pair, snr) for snr in levels]
+    if baseline:
+        found += [Condition("a", None, snr, "whisper") for snr in snrs]
+    return found
+
+
+def _part(rates: Rates, task: Modality) -> Rates | None:
+    """The part of a rate pair that a task reads; None where it lacks one."""
+    audio, video = rates.audio, rates.video
+    if ("a" in task and audio is None) or ("v" in task and video is None):
+        return None
+    return Rates(audio if "a" in task else None, video if "v" in task else None)
+
+
+def read_noise(path: str | Path) -> Wave:
+    """Read a noise file.
+
+    Args:
+        path: any media file with sound.
+
+    Returns:
+        Mono float32 [S] at 16 kHz.
+
+    Raises:
+        MediaError: it cannot be read.
+        ConfigError: it has no sound.
+    """
+    wave = open_clip(path, streams="a").audio
+    if wave is None or len(wave) == 0:
+        raise ConfigError("the noise file has no sound", where=str(path), todo="Give another file.")
+    return wave
+
+
+def evaluate(
+    recogniser: Recogniser,
+    items: Sequence[Item],
+    wanted: Sequence[Condition],
+    *,
+    options: EvalOptions | None = None,
+    noise: Wave | None = None,
+    baseline: Baseline | None = None,
+    progress: Callable[[int], None] = lambda clips: None,
+) -> list[Row]:
+    """Recognise every clip under every condition and score it.
+
+    Args:
+        recogniser: a loaded model.
+        items: the clips; those without a picture are left out of tasks that read lips.
+        wanted: from `conditions`.
+        options: how to run.
+        noise: [S] at 16 kHz, for conditions with an SNR.
+        baseline: for conditions of system "whisper".
+        progress: called after each batch with the number of its clips.
+
+    Returns:
+        A row for each condition that any clip took part in, in the order given.
+
+    Raises:
+        ConfigError: a condition needs noise or a baseline that was not given.
+    """
+    options = EvalOptions() if options is None else options
+    if noise is None and any(condition.snr is not None for condition in wanted):
+        raise ConfigError("an SNR was asked for without noise", todo="Give a noise file.")
+    if baseline is None and any(condition.system != "avsr" for condition in wanted):
+        raise ConfigError("a baseline row was asked for without a baseline")
+    heard: dict[Condition, list[Heard]] = {condition: [] for condition in wanted}
+    for first in range(0, len(items), options.batch_size):
+        batch = [
+            Takes(recogniser, item, noise=noise, roi=options.roi, seed=options.seed)
+            for item in items[first : first + options.batch_size]
+        ]
+        for condition in wanted:
+            clips = [clip for clip in batch if "v" not in condition.task or clip.item.has_video]
+            heard[condition] += _hear(recogniser, clips, condition, options, baseline)
+        progress(len(batch))
+    return [_row(condition, found, options) for condition, found in heard.items() if found]
+
+
+def _row(condition: Condition, heard: Sequence[Heard], options: EvalOptions) -> Row:
+    result = score(
+        [one.item.text for one in heard],
+        [one.text for one in heard],
+        options.normalizer,
+        samples=options.samples,
+        seed=options.seed,
+    )
+    return Row(condition, result, tuple(heard))
+
+
+def _hear(
+    recogniser: Recogniser,
+    clips: Sequence[Takes],
+    condition: Condition,
+    options: EvalOptions,
+    baseline: Baseline | None,
+) -> list[Heard]:
+    """One condition over one batch, in the order of the clips."""
+    taken = [clip.take(condition.task, condition.snr) for clip in clips]
+    able = [view for view in taken if isinstance(view, Prepared)]
+    if condition.system == "avsr":
+        texts = iter(_ours(recogniser, able, condition, options))
+    else:
+        assert baseline is not None
+        texts = iter(_theirs(baseline, able))
+    return [
+        Heard(clip.item, error=str(view)) if isinstance(view, AvsrError) else next(texts)(clip.item)
+        for clip, view in zip(clips, taken, strict=True)
+    ]
+
+
+def _ours(
+    recogniser: Recogniser, able: Sequence[Prepared], condition: Condition, options: EvalOptions
+) -> list[Callable[[Item], Heard]]:
+    results = recogniser.recognise(
+        able, modality=condition.task, rates=condition.rates, options=options.decode
+    )
+    return [
+        partial(
+            Heard,
+            text=made.text,
+            tokens=made.tokens["audio"] + made.tokens["video"],
+            seconds=made.timing["total"],
+            truncated=made.truncated,
+        )
+        for made in results
+    ]
+
+
+def _theirs(baseline: Baseline, able: Sequence[Prepared]) -> list[Callable[[Item], Heard]]:
+    began = time.perf_counter()
+    waves = [view.wave for view in able if view.wave is not None]
+    texts = baseline.transcribe(waves) if waves else []
+    spent = (time.perf_counter() - began) / max(len(waves), 1)
+    return [
+        partial(Heard, text=text, seconds=view.timing["media"] + spent)
+        for text, view in zip(texts, able, strict=True)
+    ]
