@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -169,6 +170,7 @@ class TokenStream:
 
     def _each(self, change: Callable[[Tensor], Tensor], keep: Container[str] = ()) -> TokenStream:
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in keep}
-        return replace(
-            self, **{name: change(t) for name, t in tensors.items() if isinstance(t, Tensor)}
-        )
+        changed: dict[str, Any] = {
+            n: change(t) for n, t in tensors.items() if isinstance(t, Tensor)
+        }
+        return replace(self, **changed)

@@ -1,6 +1,6 @@
 """Merging frames into tokens by a plan.
 
-Data: TokenStream, plan [B, T] (output token of each input token, -1 = drop) -> TokenStream of means.
+Data: TokenStream, plan [B, T] (output token of each token, -1 = drop) -> TokenStream of means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from avsr.streams import TokenStream
 
 
 def sums_of(s: TokenStream) -> Tensor:
-    """What the tokens of a stream add up to, `x * size` [B, T, D]; in x's dtype for single frames."""
+    """Sums behind the tokens, `x * size` [B, T, D]; for single frames x itself."""
     if s.sums is not None:
         return s.sums
     if not bool((s.size > 1).any()):
@@ -53,14 +53,13 @@ def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
 
     def total(values: Tensor) -> Tensor:
         shape = (rows * slots, *values.shape[2:])
-        return (
-            values.new_zeros(shape).index_add(0, target, values[held]).unflatten(0, (rows, slots))
-        )
+        flat = values.new_zeros(shape).index_add(0, target, values[held])
+        return flat.reshape(rows, slots, *values.shape[2:])
 
     def extreme(values: Tensor, reduce: str) -> Tensor:
         flat = values.new_zeros(rows * slots)
         flat = flat.scatter_reduce(0, target, values[held], reduce, include_self=False)
-        return flat.unflatten(0, (rows, slots))
+        return flat.reshape(rows, slots)
 
     sums, size = total(sums_of(s).float()), total(s.size)
     return TokenStream(

@@ -111,6 +111,11 @@ class Compressor(nn.Module):
         """Width of the output tokens for input tokens of a width."""
         return width
 
+    def __call__(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """Cut a stream to a budget; see `forward`."""
+        short: TokenStream = super().__call__(s, b, g)
+        return short
+
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """Cut a stream to a budget.
 

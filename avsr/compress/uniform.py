@@ -1,7 +1,7 @@
 """Fixed windows: the mean of every r frames (pool), or their concatenation (stack).
 
 Data: TokenStream [B, T, D], rate r -> [B, ceil(T/r), D] or [B, ceil(T/r), r * D].
-Pooling is the compressor of arXiv 2510.04136; stacking is the reshape projector of arXiv 2412.11475.
+Pooling: arXiv 2510.04136. Stacking: the reshape projector of arXiv 2412.11475.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Pool(Compressor):
     """Mean over fixed windows.
 
     Frames are added in the order of the rate's prime factors and divided last, so pooling by 4 and
-    again by 4 gives pooling by 16 to the last bit, tails included. (In general a after b gives a*b so
-    if no prime factor of b is above one of a; otherwise they agree to rounding.)
+    again by 4 gives pooling by 16 to the last bit, tails included. (a after b gives a*b to the last
+    bit if no prime factor of b is above one of a; otherwise they agree to rounding.)
 
     A budget that is not a whole rate is met by windows whose lengths differ by at most one.
 
@@ -144,7 +144,7 @@ class Stack(Compressor):
         if slots == 0:
             return s.x.new_zeros(len(rows), 0, rate * s.x.shape[-1])
         short = max(0, slots * rate - s.x.shape[1])
-        x = F.pad(s.x, (0, 0, 0, short))[:, : slots * rate].unflatten(1, (slots, rate))
+        x = F.pad(s.x, (0, 0, 0, short))[:, : slots * rate].reshape(len(rows), slots, rate, -1)
         beyond = torch.arange(slots, device=s.device) >= (lengths // rate)[:, None]
         if not bool(beyond.any()):
             return x.flatten(2)
@@ -198,7 +198,7 @@ def _fold(x: Tensor, lengths: Tensor, factors: tuple[int, ...]) -> Tensor:
     frame = (last[:, None] * rate + inside).clamp(max=frames - 1)
     parts = torch.where((inside < tail[:, None])[..., None], x[rows[:, None], frame].float(), 0.0)
     for factor in factors:
-        parts = _add(parts.unflatten(1, (-1, factor)).unbind(2))
+        parts = _add(parts.reshape(len(x), -1, factor, x.shape[2]).unbind(2))
     out[rows, last] = torch.where((tail > 0)[:, None], parts[:, 0], out[rows, last])
     return out
 

@@ -32,7 +32,7 @@ class WindowStreamer(Streamer):
         """Take the next frames of every row, give out the tokens they complete.
 
         Args:
-            s: next frames [B, T, D], each row of its own length; its times go on from the last chunk.
+            s: next frames [B, T, D], each row of its own length, with times that go on.
 
         Returns:
             Tokens completed; `owner` counts only the frames that went into them.
@@ -105,7 +105,7 @@ def concat(streams: Sequence[TokenStream]) -> TokenStream:
 
 
 def _prefix(s: TokenStream, keep: Tensor, owner: Tensor) -> TokenStream:
-    """Bring the tokens to keep [B, T], and the frames that have an owner, to the front of each row."""
+    """Bring tokens to keep [B, T], and frames that have an owner, to the front of each row."""
     count, frames = keep.sum(1), owner >= 0
     longest = int(count.max()) if len(count) else 0
     order = torch.argsort(~keep, dim=1, stable=True)[:, :longest]
