@@ -21,7 +21,7 @@ from frontends.errors import MediaError
 
 __all__ = ["Deadline", "Limits", "open_container", "seconds"]
 
-# Names of demuxers. Playlists and scripts (hls, concat, image2) are left out: they read other files.
+# Demuxers allowed. Playlists and scripts (hls, concat, image2) are not: they read other files.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,w64,aiff,mp3,flac,ogg,aac,"
     "mpeg,mpegvideo,mpegts,flv"
@@ -94,14 +94,19 @@ class Deadline:
         started = time.monotonic()
         try:
             yield
+        except av.error.ExitError as error:  # the library's own clock, set by open_container
+            raise self._late() from error
         finally:
             self.left -= time.monotonic() - started
         if self.left < 0:
-            raise MediaError(
-                f"reading took longer than {self.limit:.0f} s",
-                where=self.where,
-                todo="Cut the file into parts, or raise Limits.max_wall_seconds",
-            )
+            raise self._late()
+
+    def _late(self) -> MediaError:
+        return MediaError(
+            f"reading took longer than {self.limit:g} s",
+            where=self.where,
+            todo="Cut the file into parts, or raise Limits.max_wall_seconds",
+        )
 
 
 def seconds(ticks: int | None, base: Fraction | None) -> float | None:
@@ -119,7 +124,7 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
         limits: what it may cost.
 
     Returns:
-        The open container; the caller closes it.
+        The open container; the caller closes it, and calls from within `Deadline.running`.
 
     Raises:
         MediaError: not a readable media file, or over a limit.
@@ -139,6 +144,8 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
             timeout=limits.max_wall_seconds,
             metadata_errors="replace",
         )
+    except av.error.ExitError:
+        raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _explain(path, error) from error
     try:
@@ -206,6 +213,8 @@ def _check_header(container: InputContainer, limits: Limits, where: str) -> None
     if container.duration is not None:  # in microseconds; may be forged, so decoding counts too
         limits.check_seconds(container.duration / av.time_base, where)
     for stream in container.streams.video:
+        if stream.codec_context is None:  # no decoder for it
+            continue
         limits.check_pixels(stream.codec_context.width, stream.codec_context.height, where)
         ratio = stream.sample_aspect_ratio
         if ratio and not 1 / 16 <= ratio <= 16:

@@ -7,6 +7,9 @@ BlazeFace, arXiv 1907.05047, and Face Mesh, arXiv 1907.06724 (weights Apache-2.0
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +182,8 @@ class _Network:
             raise RoiError("no face model", where=str(path), todo="avsr pull face-models")
         try:
             self._net: Any = Interpreter(model_path=str(path), num_threads=1)
-            self._net.allocate_tensors()
+            with _quiet_stderr():
+                self._net.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise RoiError(
                 "the face model cannot be loaded", where=str(path), todo="avsr pull face-models"
@@ -191,6 +195,23 @@ class _Network:
         self._net.set_tensor(self._input, np.ascontiguousarray(x))
         self._net.invoke()
         return [self._net.get_tensor(index) for index in self._outputs]
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep LiteRT's greeting off the terminal: it has no switch for it, and raises what matters."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _anchors() -> Points:

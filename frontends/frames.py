@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av.error
 import numpy as np
@@ -127,6 +128,8 @@ class FrameReader(Iterator[Frame]):
                 with deadline.running():
                     try:
                         packet = next(packets, None)
+                    except av.error.ExitError:
+                        raise
                     except av.error.FFmpegError:
                         packet, broken = None, broken + 1
                     if packet is None:
@@ -194,7 +197,8 @@ def _square_pixels(frame: VideoFrame, ratio: Fraction | None) -> tuple[int, int]
 
 def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
     """The nine 16.16 numbers of ISO 14496-12 8.3.2.3, or None."""
-    for item in frame.side_data:
+    items: Any = frame.side_data  # a sequence, whatever its stub says
+    for item in items:
         if item.type == Type.DISPLAYMATRIX:
             data = np.frombuffer(bytes(item), dtype=np.int32)
             return data if len(data) == 9 else None

@@ -154,7 +154,7 @@ class _Follower:
         """Return the points [15, 2] in the next picture, or None, and the number of the face."""
         index, self.seen = self.seen, self.seen + 1
         if index % COUNT_EVERY == 0 and self.face is not None:
-            self.faces = max(self.faces, len(self.detector.find(image)))
+            self._count(image, self.detector.find(image))
         points = None if self.face is None else self._read(image, self.face)
         lost_for = LOOK_EVERY if self.last is None else 1
         if points is None and index % lost_for == 0:
@@ -164,7 +164,7 @@ class _Follower:
 
     def _search(self, image: Image) -> NDArray[np.float64] | None:
         found = self.detector.search(image)
-        self.faces = max(self.faces, len(found))
+        self._count(image, found)
         known = self.last
         if known is not None:  # the same face again, if it is there
             found.sort(key=lambda face: not face.overlaps(known, 0.1))
@@ -176,6 +176,11 @@ class _Follower:
                     self.moves += 1
                 return points
         return None
+
+    def _count(self, image: Image, found: list[Face]) -> None:
+        """Count the faces found that the mesh agrees on."""
+        sure = sum(self.mesh.read(image, face).score >= LEAST for face in found)
+        self.faces = max(self.faces, sure)
 
     def _read(self, image: Image, face: Face) -> NDArray[np.float64] | None:
         mesh = self.mesh.read(image, face)

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
+import av
 import av.error
 import numpy as np
 from av import Packet
@@ -25,7 +26,8 @@ from frontends.sound import RATE, Sound
 
 __all__ = ["Clip", "Frame", "Limits", "VideoInfo", "open_clip"]
 
-SHORT = 0.5  # s; a track that ends so much before its header says is cut short
+EXACT = ("mov", "matroska", "avi", "wav", "flac")  # formats whose header knows the length
+SHORT = 0.25  # s; a track that ends so much before its header says is cut short
 AGAIN = "Copy or download the file again, whole"
 
 
@@ -76,7 +78,9 @@ class _Reading:
         self.video = picture_stream(container)
         self.audio = _sound_stream(container)
         if self.video is None and self.audio is None:
-            raise MediaError("neither sound nor picture in the file", where=where, todo=REPAIR)
+            strange = len(container.streams.video) + len(container.streams.audio) > 0
+            what = "no decoder for its sound or picture" if strange else "neither sound nor picture"
+            raise MediaError(f"{what} in the file", where=where, todo=REPAIR)
         self.sound = Sound(limits, where)
         self.size: tuple[int, int] | None = None  # of the picture as shown
         self.pictures = 0
@@ -93,6 +97,8 @@ class _Reading:
             with deadline.running():
                 try:
                     packet = next(packets, None)
+                except av.error.ExitError:
+                    raise
                 except av.error.FFmpegError:  # the file breaks off; `_damage` says how much is lost
                     packet = None
                 if packet is None:
@@ -156,6 +162,7 @@ class _Reading:
             info = self._info(start)
             warnings += self._damage("picture", self.video, self.end)
         warnings += self._lost(wave, info)
+        warnings += self._undecodable()
         lengths = [0.0 if wave is None else len(wave) / RATE]
         lengths += [0.0 if info is None else info.duration]
         return Clip(
@@ -184,20 +191,40 @@ class _Reading:
             raise MediaError(what, where=self.where, todo=AGAIN)
         return [f"nothing of the {track} can be decoded; it is left out" for track in lost]
 
+    def _undecodable(self) -> list[str]:
+        """Name the wanted tracks that this build of the media library has no decoder for."""
+        streams = self.container.streams
+        kinds = {"a": ("sound", streams.audio), "v": ("picture", streams.video)}
+        return [
+            f"there is no decoder for the {name}; it is left out"
+            for kind, (name, tracks) in kinds.items()
+            if kind in self.streams and tracks and all(s.codec_context is None for s in tracks)
+        ]
+
     def _damage(self, track: str, stream: Stream, end: float) -> list[str]:
         """Say how much of a track is missing or broken."""
         found = []
-        if self.broken[track]:
-            found.append(f"{self.broken[track]} packets of the {track} could not be decoded")
-        promised = seconds(stream.duration, stream.time_base)
-        if promised is not None and math.isfinite(end):
-            promised += seconds(stream.start_time, stream.time_base) or 0.0
-            if end < promised - SHORT:
-                found.append(
-                    f"the {track} ends at {end:.2f} s of {promised:.2f} s:"
-                    " the file is cut short or damaged"
-                )
+        broken = self.broken[track] + (self.sound.broken if track == "sound" else 0)
+        if broken:
+            found.append(f"{broken} packets of the {track} could not be decoded")
+        promised = self._promised(stream)
+        if promised is not None and math.isfinite(end) and end < promised - SHORT:
+            found.append(
+                f"the {track} ends at {end:.2f} s of {promised:.2f} s:"
+                " the file is cut short or damaged"
+            )
         return found
+
+    def _promised(self, stream: Stream) -> float | None:
+        """The end of a track by the header, s; None where headers only estimate it."""
+        if not self.container.format.name.startswith(EXACT):
+            return None
+        length = seconds(stream.duration, stream.time_base)
+        if length is not None:
+            return length + (seconds(stream.start_time, stream.time_base) or 0.0)
+        both = max((e for e in (self.sound.end, self.end) if math.isfinite(e)), default=0.0)
+        whole = (self.container.duration or 0) / av.time_base
+        return whole if both < whole - SHORT else None  # the header speaks of the longer track
 
 
 def _sound_stream(container: InputContainer) -> AudioStream | None:

@@ -30,6 +30,7 @@ class Sound:
         self.where = where
         self.start: float | None = None  # s, of the first sample, on the file's clock
         self.warnings: list[str] = []
+        self.broken = 0  # frames that no sound can be taken from
         self._blocks: list[NDArray[np.float32]] = []
         self._size = 0  # samples gathered
         self._bytes = 0  # as decoded, before resampling
@@ -49,7 +50,8 @@ class Sound:
         Raises:
             MediaError: the sound grows over a limit.
         """
-        if frame.samples == 0 or frame.sample_rate <= 0:
+        if not _sane(frame):
+            self.broken += 1
             return
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         length = frame.samples / frame.sample_rate
@@ -141,3 +143,10 @@ class Sound:
         self._size += len(wave)
         self.limits.check_bytes(4 * self._size, self.where)
         self._blocks.append(wave)
+
+
+def _sane(frame: AudioFrame) -> bool:
+    """Whether a frame may be read: damaged files make frames whose planes point nowhere."""
+    planes = len(frame.layout.channels) if frame.format.is_planar else 1
+    known = frame.format.name.rstrip("p") in ("u8", "s16", "s32", "s64", "flt", "dbl")
+    return frame.samples > 0 and frame.sample_rate > 0 and known and len(frame.planes) == planes
