@@ -39,7 +39,7 @@ class WhisperBaseline:
         from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
         try:
-            self.model = WhisperForConditionalGeneration.from_pretrained(folder)
+            self.model: Any = WhisperForConditionalGeneration.from_pretrained(folder)
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelError(
@@ -101,7 +101,7 @@ def _settings(model: Any, tokenizer: Any, start: Sequence[int]) -> Any:
     vocabulary = tokenizer.get_vocab()
     end = vocabulary["<|endoftext|>"]
     special = {index for index in vocabulary.values() if index > end}
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         num_beams=1,
         max_length=len(start) + _MAX_TOKENS,

@@ -141,7 +141,8 @@ def _draws(utterances: int, samples: int, seed: int) -> Iterator[Counts]:
 
 
 def _rate(edits: Counts, lengths: Counts) -> npt.NDArray[np.float64]:
-    return edits.sum(axis=1) / np.maximum(lengths.sum(axis=1), 1)
+    rates: npt.NDArray[np.float64] = edits.sum(axis=1) / np.maximum(lengths.sum(axis=1), 1)
+    return rates
 
 
 def _relative(before: Counts, after: Counts) -> npt.NDArray[np.float64]:

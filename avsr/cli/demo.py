@@ -41,9 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     clip = recogniser.prepare(CLIP, modality="av")
     recogniser.encode([clip])
     shared = time.perf_counter() - began
-    print(
-        f"{clip.seconds:.1f} s of clip; reading, lips and towers, once for all rates: {shared:.2f} s"
-    )
+    print(f"{clip.seconds:.1f} s long; decoding, lips and towers once for all: {shared:.2f} s")
     print(" audio  video  tokens  seconds  text")
     for rates in recogniser.pairs("av"):
         began = time.perf_counter()

@@ -1,0 +1,134 @@
+"""`avsr eval`: which clips, which rows, what is printed and how it ends."""
+
+import json
+import types
+
+import pytest
+
+from avsr import api, evaluate
+from avsr.cli import eval as command_module
+from avsr.evaluate import Heard, Row
+from avsr.rates import Rates
+from avsr.score import score
+
+
+class FakeRecogniser:
+    facts = {"name": "fake"}  # noqa: RUF012
+    model = types.SimpleNamespace(device="cpu")
+
+    def pairs(self, task):
+        audio = [4, 16] if "a" in task else [None]
+        video = [2] if "v" in task else [None]
+        return [Rates(a, v) for a in audio for v in video]
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    rows = [
+        {"id": "1", "audio_filepath": "1.wav", "duration": 2, "text": "a b", "split": "test"},
+        {"id": "2", "video_filepath": "2.mp4", "duration": 2, "text": "c d", "split": "test"},
+        {"id": "3", "video_filepath": "3.mp4", "duration": 2, "text": "e f", "split": "train"},
+    ]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Stand in for the model and the loop: hear everything rightly but clips named in `bad`."""
+    made = types.SimpleNamespace(items=None, wanted=None, settings=None, bad=(), loads=0)
+
+    def load_model(*_, **__):
+        made.loads += 1
+        return FakeRecogniser()
+
+    def run(_, items, wanted, *, progress, **settings):
+        made.items, made.wanted, made.settings = items, wanted, settings
+        progress(len(items))
+        rows = []
+        for condition in wanted:
+            heard = tuple(
+                Heard(one, error="broken") if one.id in made.bad else Heard(one, one.text, 10, 0.5)
+                for one in items
+            )
+            texts = [one.item.text for one in heard], [one.text for one in heard]
+            rows.append(Row(condition, score(*texts, samples=20), heard))
+        return rows
+
+    monkeypatch.setattr(api, "load_model", load_model)
+    monkeypatch.setattr(evaluate, "evaluate", run)
+    return made
+
+
+def test_the_table_has_a_line_for_each_row(asked, command, manifest, capsys):
+    assert command("eval", manifest, "--split", "test", "--tasks", "a,av") == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split()[:6] == "system task rates snr clips WER".split()
+    assert lines[1].split() == (
+        "avsr a 4,- clean 2 0.0% 0.0 - 0.0 0.0% 0 0 0 5.0 0.250 0.0% 0.0%".split()
+    )
+    assert len(lines) == 1 + 4 + 1
+    assert "1 of 2 clips have no picture" in err
+
+
+def test_filters_and_limit_choose_the_clips(asked, command, manifest):
+    assert command("eval", manifest, "--split", "test,train", "--limit", 2) == 0
+    assert [item.id for item in asked.items] == ["1", "2"]
+    assert command("eval", manifest, "--split", "validation") == 1
+
+
+def test_rates_and_options_reach_the_loop(asked, command, manifest):
+    more = ["--rates", "16,2", "--seed", "3", "--beam-size", "2", "--normalizer", "none"]
+    assert command("eval", manifest, "--tasks", "av", "--batch-size", 4, *more) == 0
+    assert [(c.task, c.rates) for c in asked.wanted] == [("av", Rates(16, 2))]
+    options = asked.settings["options"]
+    assert (options.seed, options.batch_size, options.normalizer) == (3, 4, "none")
+    assert options.decode.beam_size == 2
+
+
+def test_a_report_is_written_whole(asked, command, manifest, tmp_path):
+    asked.bad = ("2",)
+    assert command("eval", manifest, "--output-json", "report.json", "--tasks", "a") == 1
+    made = json.loads((tmp_path / "report.json").read_text())
+    assert made["schema"] == "avsr.eval/1"
+    assert made["model"] == {"name": "fake"}
+    row = made["rows"][0]
+    assert {"wer", "cer", "words", "wer_interval", "tokens_per_second", "rtf"} <= set(row)
+    assert (row["failed"], row["clips"], row["empty_share"]) == (1, 3, pytest.approx(1 / 3))
+    assert [one["error"] for one in row["hypotheses"]] == [None, "broken", None]
+
+
+def test_failed_clips_are_named_once_and_end_with_1(asked, command, manifest, capsys):
+    asked.bad = ("3",)
+    assert command("eval", manifest, "--tasks", "a") == 1
+    assert capsys.readouterr().err == "3: error: broken\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--snr", "0"], "--snr needs --noise"),
+        (["--noise", "n.wav"], "--noise needs --snr"),
+        (["--noise", "n.wav", "--snr", "clean"], "--noise needs --snr"),
+        (["--snr", "loud"], "'loud' is neither a level in dB nor clean"),
+        (["--snr", "nan"], "neither"),
+        (["--rates", "4"], "cannot read the rates"),
+        (["--tasks", "x"], "'x' is not a comma list of a, v, av"),
+        (["--output-json", "gone/report.json"], "no folder for"),
+    ],
+)
+def test_wrong_usage_ends_with_2_before_loading(asked, command, manifest, capsys, args, told):
+    assert command("eval", manifest, *args) == 2
+    assert told in capsys.readouterr().err
+    assert asked.loads == 0
+
+
+def test_a_rate_that_was_not_trained_ends_with_2(asked, command, manifest, capsys):
+    assert command("eval", manifest, "--rates", "7,2") == 2
+    assert "not trained" in capsys.readouterr().err
+
+
+def test_noise_levels_may_begin_with_a_minus():
+    assert command_module._snrs("-5,0,clean,0") == (-5.0, 0.0, None)
