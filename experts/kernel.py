@@ -50,8 +50,23 @@ class Packed(NamedTuple):
     template: Tensor
 
 
+class Rows(NamedTuple):
+    """Float32 weights laid out for one token: the rows of one expert lie together.
+
+    down [E, r*H], down_bias [E, r], up [E, (r+1)*H] (up-projection, then output bias),
+    router [routed, H], shared [shared] (numbers of the shared experts), alphas [shared].
+    """
+
+    down: Tensor
+    down_bias: Tensor
+    up: Tensor
+    router: Tensor
+    shared: Tensor
+    alphas: Tensor
+
+
 class Choice(NamedTuple):
-    """What the router decided: probs [M, routed], experts [M, K], weight [M, K], all before alpha."""
+    """What the router decided, before alpha: probs [M, routed], experts [M, K], weight [M, K]."""
 
     probs: Tensor
     experts: Tensor
@@ -94,6 +109,21 @@ def pack(
     )
 
 
+def lay_rows(
+    down: Tensor, down_bias: Tensor, up: Tensor, up_bias: Tensor, router: Tensor, shape: Shape
+) -> Rows:
+    """Lay the stacked parameters out for `mix_one`; shapes as in `pack`."""
+    shared = torch.arange(shape.routed, shape.routed + shape.shared, device=down.device)
+    return Rows(
+        down=down.detach().flatten(1).float(),
+        down_bias=down_bias.detach().float(),
+        up=torch.cat([up.detach().mT, up_bias.detach().unsqueeze(1)], 1).flatten(1).float(),
+        router=router.detach().float(),
+        shared=shared,
+        alphas=torch.full((shape.shared,), shape.alpha, device=down.device),
+    )
+
+
 def choose(x: Tensor, router: Tensor, shape: Shape) -> Choice:
     """Softmax over the routed experts, then top-k (equations 1 and 2); x [M, H]."""
     probs = F.linear(x.to(router.dtype), router).softmax(-1)
@@ -106,8 +136,8 @@ def choose(x: Tensor, router: Tensor, shape: Shape) -> Choice:
 def _gates(choice: Choice, weights: Packed, shape: Shape) -> Tensor:
     """[M, E] gates in the dtype of the GEMMs; experts outside the top-k get zero."""
     chosen = choice.weight if shape.alpha == 1.0 else choice.weight * shape.alpha
-    gates = weights.template.repeat(chosen.shape[0], 1)
-    return gates.scatter_(1, choice.experts, chosen.to(gates.dtype))
+    template = weights.template.expand(chosen.shape[0], -1)
+    return template.scatter(1, choice.experts, chosen.to(template.dtype))
 
 
 def _gated(active: Tensor, gates: Tensor, rank: int) -> Tensor:
@@ -139,6 +169,33 @@ def mix(
     )
     out = gated @ weights.up if base is None else torch.addmm(base, gated, weights.up)
     return out, inner, choice
+
+
+def mix_one(x: Tensor, base: Tensor | None, rows: Rows, shape: Shape) -> tuple[Tensor, Choice]:
+    """`mix` for a single token, as in cached decoding: only the chosen experts' weights are read.
+
+    Runs in float32 whatever the dtype of x: small float32 products start faster on a CPU.
+
+    Args:
+        x: [1, H].
+        base: [1, H] to which the mixture is added, or None.
+        rows: weights.
+        shape: sizes of the mixture.
+    """
+    x = x.float()
+    choice = choose(x, rows.router, shape)
+    weight = choice.weight if shape.alpha == 1.0 else choice.weight * shape.alpha
+    experts = torch.cat([choice.experts[0], rows.shared])  # [A], A = K + shared
+    gates = torch.cat([weight[0], rows.alphas]).unsqueeze(1)
+    down = rows.down.index_select(0, experts).view(-1, x.shape[1])  # [A*r, H]
+    inner = torch.addmv(rows.down_bias.index_select(0, experts).view(-1), down, x[0])
+    active = _ACTIVATIONS[shape.activation][0](inner).view(-1, shape.rank)
+    gated = torch.cat([active, torch.ones_like(gates)], 1) * gates  # [A, r + 1]
+    up = rows.up.index_select(0, experts).view(-1, x.shape[1])  # [A*(r+1), H]
+    if base is not None and base.dtype == up.dtype:
+        return torch.addmm(base, gated.view(1, -1), up), choice
+    out = gated.view(1, -1) @ up
+    return (out if base is None else base + out.to(base.dtype)), choice
 
 
 class Mixture(torch.autograd.Function):

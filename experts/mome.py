@@ -6,14 +6,25 @@ arXiv 2510.04136, equations 1-3. One router and one set of experts serve every r
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
-from experts.kernel import Activation, Mixture, Packed, Renorm, Shape, mix, pack
+from experts.kernel import (
+    Activation,
+    Mixture,
+    Packed,
+    Renorm,
+    Rows,
+    Shape,
+    lay_rows,
+    mix,
+    mix_one,
+    pack,
+)
 
 Placement: TypeAlias = Literal["ffn", "mhsa", "layer"]
 
@@ -119,7 +130,8 @@ class MomeLayer(nn.Module):
             config.alpha,
             config.activation,
         )
-        self._packed: tuple[object, Packed] | None = None
+        self._laid: dict[torch.dtype | None, Packed | Rows] = {}
+        self._state: list[tuple[int, int]] | None = None
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -159,56 +171,58 @@ class MomeLayer(nn.Module):
         Returns:
             output [B, N, H], balance loss or None, index [B*N, K], weight [B*N, K].
         """
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        device = x.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
         result = x.dtype if base is None else base.dtype
         flat = x.reshape(-1, self.hidden).to(dtype)
+        # The sum is part of the last GEMM when the dtypes allow it.
         fused = None if base is None or result != dtype else base.reshape(-1, self.hidden)
-        balance: Tensor | None = None
         # Autocast would take the router's GEMM out of float32.
-        quiet: AbstractContextManager[object] = (
-            torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
-        )
-        with quiet:
-            if torch.is_grad_enabled() or share is not None:
-                parameters = (
-                    self.down,
-                    self.down_bias,
-                    self.up,
-                    self.up_bias,
-                    self.router,
-                )
-                out, balance, index, weight = Mixture.apply(
-                    flat, fused, *parameters, self._shape, share
-                )
-            else:
-                out, _, choice = mix(flat, fused, self.packed(dtype), self._shape)
-                index, weight = choice.experts, choice.weight
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            out, balance, experts, weight = self._mix(flat, fused, share)
         out = out.view(x.shape).to(result)
-        return (
-            (out if base is None or fused is not None else base + out),
-            balance,
-            index,
-            weight,
-        )
+        out = out if base is None or fused is not None else base + out
+        return out, balance, experts, weight
 
-    def packed(self, dtype: torch.dtype) -> Packed:
-        """Weights converted for `dtype`, kept in eval mode while the parameters stay the same."""
-        parameters = (self.down, self.down_bias, self.up, self.up_bias, self.router)
-        if self.training or any(p.is_inference() for p in parameters):
-            return pack(*parameters, self._shape, dtype)
-        key = (
-            dtype,
-            *[p._version for p in parameters],
-            *[p.data_ptr() for p in parameters],
-        )
-        if self._packed is None or self._packed[0] != key:
-            self._packed = (key, pack(*parameters, self._shape, dtype))
-        return self._packed[1]
+    def _mix(
+        self, x: Tensor, base: Tensor | None, share: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """The kernel that fits: with gradients, for a single token, or for many."""
+        if torch.is_grad_enabled() or share is not None:
+            found: tuple[Tensor, Tensor | None, Tensor, Tensor] = Mixture.apply(
+                x, base, *self._stack(), self._shape, share
+            )
+            return found
+        if x.shape[0] == 1 and x.dtype != torch.float64:
+            out, choice = mix_one(x, base, self._laid_out(None), self._shape)
+        else:
+            out, _, choice = mix(x, base, self._laid_out(x.dtype), self._shape)
+        return out, None, choice.experts, choice.weight
+
+    def _stack(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.down, self.down_bias, self.up, self.up_bias, self.router
+
+    def _laid_out(self, dtype: torch.dtype | None) -> Any:
+        """`Packed` for `mix` in dtype, `Rows` for `mix_one` if None; kept while still true."""
+        stack = self._stack()
+        # Inference tensors have no version, so a change of theirs cannot be noticed.
+        keep = not self.training and not self.down.is_inference()
+        state = [(p._version, p.data_ptr()) for p in stack] if keep else None
+        if state is None or state != self._state:
+            self._laid, self._state = {}, state
+        laid = self._laid.get(dtype)
+        if laid is None and dtype is None:
+            laid = lay_rows(*stack, self._shape)
+        elif laid is None and dtype is not None:
+            laid = pack(*stack, self._shape, dtype)
+        if keep and laid is not None:
+            self._laid[dtype] = laid
+        return laid
 
     def train(self, mode: bool = True) -> MomeLayer:
         """Switch mode and drop the converted weights."""
-        self._packed = None
+        self._laid = {}
         return super().train(mode)
 
     def extra_repr(self) -> str:
