@@ -2,9 +2,9 @@
 
 Data: speech [S] + noise [S'] at 16 kHz, an SNR in dB, a seed -> noisy speech [S].
 
-The level of speech is its mean power over active samples: those in 20 ms frames within 35 dB of the
-loudest frame. The level of noise is its mean power over the very same samples, so pauses neither raise
-nor lower an SNR, and what was asked for is what `measured_snr` finds.
+The level of speech is its mean power over active samples: those in 20 ms frames within 35 dB of
+the loudest frame. The level of noise is its mean power over the very same samples, so pauses
+neither raise nor lower an SNR, and what was asked for is what `measured_snr` finds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FRAME = RATE // 50  # samples
 ACTIVE_RANGE = 35.0  # dB below the loudest frame
 SILENCE = 1e-12  # mean power of the loudest frame; full scale is 1
 TALKER_LEVEL = 0.05  # root mean square of each babble talker while talking
-TRIES = 16  # places in a noise recording that are looked at before it is called silent there
+TRIES = 16  # places in a noise recording that are looked at before its loudest is taken
 FAINTEST = 1e-3  # least share of a recording's mean power that a chosen stretch must have
 
 
@@ -181,11 +181,12 @@ def _stretch(
     if overall < SILENCE:
         raise _silent("noise")
     last = noise.size - active.size if noise.size > active.size else noise.size - 1
-    for _ in range(TRIES):
-        chosen = _round(noise, int(rng.integers(last + 1)), active.size)
+    for offset in rng.integers(last + 1, size=TRIES):
+        chosen = _round(noise, int(offset), active.size)
         if _power(chosen, active) >= overall * FAINTEST:
             return chosen
-    raise _silent("noise under the speech")
+    loudest = int(np.argmax(np.abs(noise)) - np.argmax(active)) % noise.size
+    return _round(noise, loudest, active.size)
 
 
 def _round(samples: NDArray[np.float64], offset: int, length: int) -> NDArray[np.float64]:

@@ -98,13 +98,17 @@ def test_samples_must_be_finite_and_one_channel(which: str) -> None:
 
 
 def test_noise_that_pauses_is_entered_where_it_sounds() -> None:
+    clean = speech()
     recording = np.zeros(20 * RATE, np.float32)
     recording[-6 * RATE :] = noise(6 * RATE)
-    clean = speech()
     for seed in range(10):
         noisy = mix(clean, recording, snr_db=0.0, seed=seed)
         assert np.abs(noisy).max() < 2
         assert measured_snr(clean, noisy - clean) == pytest.approx(0.0, abs=0.1)
+    click = np.zeros(600 * RATE, np.float32)
+    click[1234] = 1.0
+    noisy = mix(clean, click, snr_db=0.0, seed=0)
+    assert measured_snr(clean, noisy - clean) == pytest.approx(0.0, abs=0.1)
 
 
 def test_no_noise_is_an_infinite_ratio() -> None:
