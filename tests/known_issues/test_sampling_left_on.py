@@ -1,7 +1,7 @@
 """Llama-AVSR and Omni-AVSR decode with the settings shipped beside their LLM, which sample.
 
-Llama 3 ships do_sample=True, temperature 0.6, top_p 0.9: the same clip had a new transcript and a new
-error rate at each run. Here no shipped setting may reach a transcript.
+Llama 3 ships do_sample=True, temperature 0.6, top_p 0.9: the same clip had a new transcript, and a
+new error rate, at each run. Here no shipped setting may reach a transcript.
 """
 
 import pytest
