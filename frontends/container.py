@@ -37,7 +37,7 @@ class Limits:
     max_seconds: float = 4 * 3600.0
     max_fps: float = 120.0
     max_streams: int = 8
-    max_decoded_bytes: int = 2**30  # of sound, as decoded and as resampled
+    max_decoded_bytes: int = 2**30  # of sound, at 16 kHz: whatever its header claims of its rate
     max_metadata_bytes: int = 64 * 1024
     max_wall_seconds: float = 600.0  # spent in reading and decoding
 
@@ -46,6 +46,13 @@ class Limits:
         for name, value in vars(self).items():
             if not value > 0:
                 raise ValueError(f"Limits.{name} must be above 0, got {value}")
+
+    def decoder_options(self) -> dict[str, str]:
+        """What a decoder must refuse by itself, when the picture grows midway.
+
+        Decoders count the padding they add, so they get twice the limit; `check_pixels` is exact.
+        """
+        return {"max_pixels": str(2 * self.max_pixels)}
 
     def check_pixels(self, width: int, height: int, where: str) -> None:
         """Raise MediaError when a frame of this size is too large."""
@@ -135,7 +142,7 @@ def open_container(path: Path, limits: Limits) -> InputContainer:
         "format_whitelist": FORMATS,
         "protocol_whitelist": "file",
         "max_streams": str(limits.max_streams + 1),
-        "max_pixels": str(limits.max_pixels),  # for the decoders that probing itself starts
+        **limits.decoder_options(),  # for the decoders that probing itself starts
     }
     try:
         container = av.open(

@@ -122,7 +122,7 @@ class FrameReader(Iterator[Frame]):
             if stream is None:
                 return
             self._painter.ratio = stream.sample_aspect_ratio
-            stream.codec_context.options = {"max_pixels": str(self._limits.max_pixels)}
+            stream.codec_context.options = self._limits.decoder_options()
             packets = container.demux(stream)
             while True:
                 with deadline.running():

@@ -84,13 +84,14 @@ class _Reading:
         self.sound = Sound(limits, where)
         self.size: tuple[int, int] | None = None  # of the picture as shown
         self.pictures = 0
+        self.returns = 0  # jumps back in time
         self.first, self.last, self.end = math.inf, -math.inf, -math.inf  # s, the file's clock
         self.broken = {"sound": 0, "picture": 0}  # packets that do not decode
 
     def walk(self, deadline: Deadline) -> None:
         """Read every packet once."""
         if self.video is not None:
-            self.video.codec_context.options = {"max_pixels": str(self.limits.max_pixels)}
+            self.video.codec_context.options = self.limits.decoder_options()
         tracks: list[Stream] = [s for s in (self.video, self.audio) if s is not None]
         packets = self.container.demux(tracks)
         while True:
@@ -122,6 +123,7 @@ class _Reading:
         time = seconds(packet.pts, packet.time_base)
         if packet.size and time is not None and not packet.is_discard:
             self.pictures += 1
+            self.returns += time < self.last - 1.0  # more than reordered pictures do
             self.first, self.last = min(self.first, time), max(self.last, time)
             self.end = max(self.end, time + (seconds(packet.duration, packet.time_base) or 0.0))
             self._check_rate()
@@ -153,14 +155,16 @@ class _Reading:
         start = min([t for t in (heard, seen) if t is not None], default=0.0)
         wave, info = None, None
         if "a" in self.streams and self.audio is not None:
-            wave = self.sound.finish()
+            wave = self.sound.finish(0.0 if heard is None else heard - start)
             warnings += self.sound.warnings
             warnings += self._damage("sound", self.audio, self.sound.end)
-            if wave is not None and heard is not None:
-                wave = _shift(wave, heard - start, self.limits, self.where)
         if "v" in self.streams and self.video is not None:
             info = self._info(start)
             warnings += self._damage("picture", self.video, self.end)
+            if self.returns:
+                warnings.append(
+                    "time stamps of the picture jump back; what comes twice is left out"
+                )
         warnings += self._lost(wave, info)
         warnings += self._undecodable()
         lengths = [0.0 if wave is None else len(wave) / RATE]
@@ -231,12 +235,3 @@ def _sound_stream(container: InputContainer) -> AudioStream | None:
     tracks = [s for s in container.streams.audio if s.codec_context is not None]
     default = [s for s in tracks if int(s.disposition) & 1]
     return next(iter(default or tracks), None)
-
-
-def _shift(
-    wave: NDArray[np.float32], late: float, limits: Limits, where: str
-) -> NDArray[np.float32]:
-    """Put silence before sound that starts `late` seconds after clip time 0."""
-    limits.check_seconds(late + len(wave) / RATE, where)
-    pad = round(late * RATE)
-    return np.concatenate([np.zeros(pad, dtype=np.float32), wave]) if pad > 0 else wave

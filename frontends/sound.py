@@ -31,9 +31,7 @@ class Sound:
         self.start: float | None = None  # s, of the first sample, on the file's clock
         self.warnings: list[str] = []
         self.broken = 0  # frames that no sound can be taken from
-        self._blocks: list[NDArray[np.float32]] = []
-        self._size = 0  # samples gathered
-        self._bytes = 0  # as decoded, before resampling
+        self._pcm = bytearray()  # float32; grows in place, so that long sound is held once
         self._heard = 0.0  # s fed in since start
         self._jumps = 0
         self._kind: tuple[str, str, int] | None = None
@@ -55,8 +53,6 @@ class Sound:
             return
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         length = frame.samples / frame.sample_rate
-        self._bytes += frame.samples * len(frame.layout.channels) * frame.format.bytes
-        self.limits.check_bytes(self._bytes, self.where)
         if self.start is None:
             self.start = frame.time if frame.time is not None else 0.0
         if kind != self._kind:  # the first frame, or a stream that changes its format
@@ -71,20 +67,23 @@ class Sound:
         self._heard += length
         self.limits.check_seconds(self._heard, self.where)
 
-    def finish(self) -> NDArray[np.float32] | None:
-        """Return the wave [S], or None when no sound was decoded."""
+    def finish(self, late: float) -> NDArray[np.float32] | None:
+        """Return the wave [S] behind `late` seconds of silence, or None without any sound."""
         self._flush()
         if self._jumps:
             self.warnings.append(
                 f"the sound has {self._jumps} gaps or overlaps, kept in step by its time stamps"
             )
-        if self._size == 0:
+        if not self._pcm:
             return None
-        wave = np.concatenate(self._blocks)
-        self._blocks = []
-        if not np.isfinite(wave).all():
+        pad = max(0, round(late * RATE))
+        self.limits.check_seconds(late + len(self._pcm) / 4 / RATE, self.where)
+        self.limits.check_bytes(4 * pad + len(self._pcm), self.where)
+        self._pcm[:0] = bytes(4 * pad)
+        wave = np.frombuffer(self._pcm, dtype=np.float32)
+        if not (np.isfinite(wave.min()) and np.isfinite(wave.max())):
             self.warnings.append("the sound holds values that are not numbers; they are silenced")
-            wave = np.nan_to_num(wave, nan=0.0, posinf=0.0, neginf=0.0)
+            np.nan_to_num(wave, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return wave
 
     def _mix(self, frame: AudioFrame) -> AudioFrame:
@@ -118,12 +117,10 @@ class Sound:
         self._jumps += 1
         self._heard += ahead
         target = max(0, round(self._heard * RATE))
-        if target >= self._size:
-            self._append(np.zeros(target - self._size, dtype=np.float32))
-        else:
-            kept = np.concatenate(self._blocks)[:target]
-            self._blocks, self._size = [kept], target
-            self._heard = max(0.0, self._heard)
+        self._heard = max(0.0, self._heard)
+        self.limits.check_bytes(4 * target, self.where)
+        del self._pcm[4 * target :]
+        self._pcm += bytes(4 * target - len(self._pcm))
 
     def _drain(self) -> None:
         """Empty the resampler and start it afresh."""
@@ -137,12 +134,8 @@ class Sound:
             self._mono = None
 
     def _keep(self, block: av.AudioFrame) -> None:
-        self._append(block.to_ndarray().reshape(-1).astype(np.float32, copy=False))
-
-    def _append(self, wave: NDArray[np.float32]) -> None:
-        self._size += len(wave)
-        self.limits.check_bytes(4 * self._size, self.where)
-        self._blocks.append(wave)
+        self.limits.check_bytes(len(self._pcm) + 4 * block.samples, self.where)
+        self._pcm += np.ascontiguousarray(block.to_ndarray(), dtype=np.float32).tobytes()
 
 
 def _sane(frame: AudioFrame) -> bool:

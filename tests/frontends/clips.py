@@ -50,7 +50,7 @@ def write_clip(
     wave_codec: str = "pcm_s16le",
     wave_start: float = 0.0,
 ) -> Path:
-    """Write a clip: pictures shown at `times` (s), and a wave [channels, S] from `wave_start` on."""
+    """Write a clip: pictures shown at `times` (s), a wave [channels, S] from `wave_start` on."""
     with av.open(str(path), "w") as out:
         video = audio = None
         if times is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from avsr.weights import pull
 from frontends.clip import Clip, Frame, VideoInfo
-from frontends.errors import RoiError
+from frontends.errors import AvsrError, RoiError
 from frontends.lips import LipTracker, given
 from frontends.media import open_clip
 from tests.frontends.clips import numbered
@@ -42,11 +42,11 @@ def shown(pictures: Sequence[NDArray[np.uint8]]) -> Clip:
 @pytest.fixture(scope="module")
 def tracker() -> LipTracker:
     pytest.importorskip("ai_edge_litert")
-    home = Path(os.environ.get("AVSR_HOME", Path.home() / ".cache" / "avsr"))
-    for folder in (os.environ.get("AVSR_FACE_MODELS"), home / "face-models"):
-        if folder is not None and (Path(folder) / "face_landmark.tflite").is_file():
-            return LipTracker(weights=Path(folder))
-    pytest.skip("no face models; run: avsr pull face-models")
+    try:
+        folder = pull("face-models", local_files_only=True)
+    except AvsrError as error:
+        pytest.skip(f"no face models: {error}")
+    return LipTracker(weights=folder)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,8 @@ def middle(tracker: LipTracker, crops: NDArray[np.uint8]) -> NDArray[np.float64]
 def test_every_speaker_is_centred(tracker: LipTracker, faces: dict[str, Pictures]) -> None:
     for pictures in faces.values():
         roi = tracker.track(shown(pictures))
-        assert roi.crops.shape == (16, 96, 96) and roi.crops.dtype == np.uint8
+        assert roi.crops.shape == (16, 96, 96)
+        assert roi.crops.dtype == np.uint8
         assert (roi.coverage, roi.faces, roi.warnings) == (1.0, 1, ())
         assert np.abs(middle(tracker, roi.crops) - 47.5).max() < 8
 

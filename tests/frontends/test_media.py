@@ -6,8 +6,10 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from frontends.errors import MediaError
 from frontends.media import Clip, Limits, open_clip
@@ -25,8 +27,10 @@ def onset(clip: Clip) -> float:
 
 def test_sound_and_picture_share_one_clock(clip_file: Maker) -> None:
     clip = open_clip(clip_file("a.mkv", times=SECOND, wave=tone(1.0, 16_000)))
-    assert clip.audio is not None and clip.video is not None
-    assert clip.audio.dtype == np.float32 and clip.audio.shape == (16_000,)
+    assert clip.audio is not None
+    assert clip.video is not None
+    assert clip.audio.dtype == np.float32
+    assert clip.audio.shape == (16_000,)
     assert clip.duration == pytest.approx(1.0, abs=1e-3)
     assert (clip.video.width, clip.video.height) == (160, 96)
     assert clip.video.fps == pytest.approx(25.0, rel=1e-3)
@@ -60,7 +64,8 @@ def test_start_offsets_keep_tracks_in_step(
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_any_sampling_rate_becomes_16_khz_whole(clip_file: Maker, rate: int) -> None:
     clip = open_clip(clip_file("a.wav", wave=tone(0.5, rate), wave_rate=rate))
-    assert clip.audio is not None and clip.video is None
+    assert clip.audio is not None
+    assert clip.video is None
     assert abs(len(clip.audio) - 8_000) <= 1  # nothing left behind in the resampler
     want = tone(0.5, 16_000)[0]
     inner = slice(200, 7_800)
@@ -83,8 +88,6 @@ def test_mono_mix_is_the_mean_of_left_and_right(clip_file: Maker) -> None:
 
 
 def test_sound_lost_in_the_middle_keeps_later_sound_in_place(clip_file: Maker) -> None:
-    import av
-
     path = clip_file("a.mkv", wave=tone(1.0, 16_000), wave_codec="flac")
     holed = path.with_name("holed.mkv")
     with av.open(str(path)) as source, av.open(str(holed), "w") as out:
@@ -143,7 +146,8 @@ def test_any_pixel_format_and_odd_sizes(
 
 def test_missing_tracks_are_none(clip_file: Maker) -> None:
     silent = open_clip(clip_file("v.mp4", times=SECOND))
-    assert silent.audio is None and silent.video is not None
+    assert silent.audio is None
+    assert silent.video is not None
     blind = open_clip(clip_file("a.wav", wave=tone(0.5, 16_000)))
     assert blind.video is None
     with pytest.raises(MediaError, match="no picture track"):
@@ -178,7 +182,8 @@ def test_same_file_same_clip(clip_file: Maker) -> None:
     path = clip_file("a.mp4", times=SECOND, wave=tone(1.0, 44_100, 2), wave_rate=44_100,
                      wave_codec="aac")  # fmt: skip
     one, two = open_clip(path), open_clip(path)
-    assert one.audio is not None and two.audio is not None
+    assert one.audio is not None
+    assert two.audio is not None
     assert np.array_equal(one.audio, two.audio)
     assert all(
         np.array_equal(a.image, b.image) for a, b in zip(one.frames(), two.frames(), strict=True)
@@ -207,6 +212,37 @@ def test_every_limit_is_held_and_named(clip_file: Maker, limits: Limits, named: 
         open_clip(path, limits=limits)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_grows_midway_is_held_to_the_limit(clip_file: Maker, tmp_path: Path) -> None:
+    small = clip_file("small.ts", times=SECOND)
+    later = [t + 1 for t in SECOND]
+    large = clip_file("large.ts", times=later, picture=lambda k: numbered(k, 320, 192))
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    clip = open_clip(both, limits=Limits(max_pixels=160 * 96))
+    frames = clip.frames()
+    assert {f.image.shape for f in frames} == {(96, 160, 3)}
+    assert any("could not be decoded" in w for w in frames.warnings)  # type: ignore[attr-defined]
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as out:
+        sound = out.add_stream("aac", rate=16_000)
+        cover = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 160, 96, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(numbered(1), format="rgb24")
+        out.mux(cover.encode(image.reformat(format="yuvj420p")))
+        out.mux(cover.encode(None))
+        wave = av.AudioFrame.from_ndarray(tone(0.2, 16_000), format="fltp", layout="mono")
+        wave.sample_rate = 16_000
+        out.mux(sound.encode(wave))
+        out.mux(sound.encode(None))
+    clip = open_clip(path)
+    assert clip.video is None
+    assert clip.audio is not None
 
 
 def test_limits_must_be_positive() -> None:
