@@ -16,10 +16,11 @@ from pathlib import Path
 import av
 import av.error
 from av.container import InputContainer
+from av.stream import Stream
 
 from frontends.errors import MediaError
 
-__all__ = ["Deadline", "Limits", "open_container", "seconds"]
+__all__ = ["Deadline", "Limits", "decodable", "open_container", "seconds"]
 
 # Demuxers allowed. Playlists and scripts (hls, concat, image2) are not: they read other files.
 FORMATS = (
@@ -123,6 +124,11 @@ def seconds(ticks: int | None, base: Fraction | None) -> float | None:
     return float(ticks * base)
 
 
+def decodable(stream: Stream) -> bool:
+    """Whether this build of the media library has a decoder for a stream."""
+    return stream.codec_context is not None
+
+
 def open_container(path: Path, limits: Limits) -> InputContainer:
     """Open a media file behind the whitelists and the limits that its header can be held to.
 
@@ -219,15 +225,13 @@ def _check_header(container: InputContainer, limits: Limits, where: str) -> None
         )
     if container.duration is not None:  # in microseconds; may be forged, so decoding counts too
         limits.check_seconds(container.duration / av.time_base, where)
-    for stream in container.streams.video:
-        if stream.codec_context is None:  # no decoder for it
-            continue
+    for stream in filter(decodable, container.streams.video):
         limits.check_pixels(stream.codec_context.width, stream.codec_context.height, where)
         ratio = stream.sample_aspect_ratio
         if ratio and not 1 / 16 <= ratio <= 16:
             raise MediaError(f"pixels of shape {ratio}", where=where, todo=REPAIR)
-    for sound in container.streams.audio:
-        if sound.codec_context is not None and not 2_000 <= sound.rate <= 768_000:
+    for sound in filter(decodable, container.streams.audio):
+        if not 2_000 <= sound.rate <= 768_000:
             raise MediaError(f"a sampling rate of {sound.rate} Hz", where=where, todo=REPAIR)
         if sound.duration is not None and sound.time_base is not None:
             length = sound.duration * sound.time_base

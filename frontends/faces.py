@@ -6,6 +6,7 @@ BlazeFace, arXiv 1907.05047, and Face Mesh, arXiv 1907.06724 (weights Apache-2.0
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ __all__ = ["Face", "FaceDetector", "FaceMesh", "Image", "Mesh"]
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
+Scores = NDArray[np.float64]
 
 MARGIN = 1.5  # the mesh model was trained on squares this much larger than the face
+_PLACES = [0, 2, 3, 4, 5, 6, 7]  # rows of a box that are places; row 1 is its size
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners in the mesh
 
 
@@ -100,45 +103,38 @@ class FaceDetector:
     def find(self, image: Image) -> list[Face]:
         """Return the faces of a picture, the largest first."""
         height, width = image.shape[:2]
-        side = max(height, width)
-        scale = self.size / side
-        small = cv2.resize(
-            image,
-            (max(1, round(width * scale)), max(1, round(height * scale))),
-            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-        )
-        x0, y0 = (self.size - small.shape[1]) // 2, (self.size - small.shape[0]) // 2
-        square = np.zeros((1, self.size, self.size, 3), dtype=np.float32)
-        square[0, y0 : y0 + small.shape[0], x0 : x0 + small.shape[1]] = small / 127.5 - 1.0
-        if x0 or y0:  # black bars, as far from the faces as black is
-            bars = np.ones((self.size, self.size), dtype=bool)
-            bars[y0 : y0 + small.shape[0], x0 : x0 + small.shape[1]] = False
-            square[0, bars] = -1.0
-        values, logits = self._network(square)
-        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -100, 100)))
-        picked = scores > self.threshold
-        boxes = values[0, picked].astype(np.float64).reshape(-1, 8, 2)  # centre, size, 6 points
-        boxes[:, [0, 2, 3, 4, 5, 6, 7]] += self._anchors[picked][:, None]
-        boxes[:, [0, 2, 3, 4, 5, 6, 7]] -= (x0, y0)
-        boxes /= scale
-        return _merge(boxes, scores[picked])
+        scale = self.size / max(height, width)
+        small = _resize(image, scale)
+        y0, x0 = ((self.size - length) // 2 for length in small.shape[:2])
+        square = np.zeros((self.size, self.size, 3), dtype=np.uint8)
+        square[y0 : y0 + small.shape[0], x0 : x0 + small.shape[1]] = small
+        boxes, scores = self._detect(square)
+        return _merge((boxes - _at(x0, y0)) / scale, scores)
 
     def search(self, image: Image) -> list[Face]:
         """Like `find`, and where it finds none, again in overlapping squares of the picture."""
         faces = self.find(image)
-        height, width = image.shape[:2]
-        side = min(height, width)
-        while not faces and side >= max(96, min(height, width) // 2):
+        side = least = min(image.shape[:2])
+        while not faces and side >= max(96, least // 2):
+            scale = self.size / side
+            small = _resize(image, scale)
             found = []
-            for y in _starts(height, side):
-                for x in _starts(width, side):
-                    tile = np.ascontiguousarray(image[y : y + side, x : x + side])
-                    found += [
-                        Face(f.x + x, f.y + y, f.side, f.angle, f.score) for f in self.find(tile)
-                    ]
+            for y in _starts(small.shape[0], self.size):
+                for x in _starts(small.shape[1], self.size):
+                    boxes, scores = self._detect(small[y : y + self.size, x : x + self.size])
+                    found += _merge((boxes + _at(x, y)) / scale, scores)
             faces = _distinct(found)
             side //= 2
         return faces
+
+    def _detect(self, square: Image) -> tuple[Points, Scores]:
+        """Boxes [n, 8, 2] (centre, size, 6 points) in px of a square [128, 128, 3], and scores."""
+        values, logits = self._network((square / 127.5 - 1.0).astype(np.float32)[None])
+        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0].astype(np.float64), -100, 100)))
+        picked = scores > self.threshold
+        boxes = values[0, picked].astype(np.float64).reshape(-1, 8, 2)
+        boxes[:, _PLACES] += self._anchors[picked][:, None]
+        return boxes, scores[picked]
 
 
 class FaceMesh:
@@ -172,7 +168,7 @@ class _Network:
 
     def __init__(self, path: Path) -> None:
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            litert = importlib.import_module("ai_edge_litert.interpreter")  # it has no types
         except (ImportError, OSError) as error:
             raise RoiError(
                 "the face models need the package ai-edge-litert",
@@ -181,7 +177,7 @@ class _Network:
         if not path.is_file():
             raise RoiError("no face model", where=str(path), todo="avsr pull face-models")
         try:
-            self._net: Any = Interpreter(model_path=str(path), num_threads=1)
+            self._net: Any = litert.Interpreter(model_path=str(path), num_threads=1)
             with _quiet_stderr():
                 self._net.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -224,7 +220,21 @@ def _anchors() -> Points:
     return np.concatenate(grids)
 
 
-def _merge(boxes: Points, scores: NDArray[np.float64]) -> list[Face]:
+def _resize(image: Image, scale: float) -> Image:
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=how), dtype=np.uint8)
+
+
+def _at(x: int, y: int) -> Points:
+    """[8, 2] to add to a box to move it."""
+    shift = np.zeros((8, 2))
+    shift[_PLACES] = x, y
+    return shift
+
+
+def _merge(boxes: Points, scores: Scores) -> list[Face]:
     """Blend boxes that overlap, weighted by score (BlazeFace section 3.4), the largest first."""
     order = np.argsort(-scores, kind="stable")
     faces = [_face(boxes[i], float(scores[i])) for i in order]

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from frontends.container import Deadline, Limits, open_container
+from frontends.container import Deadline, Limits, decodable, open_container
 from frontends.errors import MediaError
 
 __all__ = ["Frame", "FrameReader", "picture_stream", "shown_size"]
@@ -172,7 +172,7 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
     tracks = [
         stream
         for stream in container.streams.video
-        if not int(stream.disposition) & _STILL and stream.codec_context is not None
+        if not int(stream.disposition) & _STILL and decodable(stream)
     ]
     default = [stream for stream in tracks if int(stream.disposition) & 1]
     return next(iter(default or tracks), None)

@@ -6,7 +6,7 @@ Clip -> Roi: uint8 grey [T, 96, 96] at 25 pictures a second, upright, centred, o
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ __all__ = ["LipTracker", "Roi", "given"]
 FPS = 25.0
 LEAST = 0.5  # score of a mesh that is a face
 COUNT_EVERY = 25  # pictures between two looks at how many faces there are
-LOOK_EVERY = 5  # the same while no face is found at all
+LOOK_EVERY = 5  # pictures between two thorough searches for a lost face
 PROPER = 0.8  # share of pictures with a face below which the result says so
 
 
@@ -156,14 +156,16 @@ class _Follower:
         if index % COUNT_EVERY == 0 and self.face is not None:
             self._count(image, self.detector.find(image))
         points = None if self.face is None else self._read(image, self.face)
-        lost_for = LOOK_EVERY if self.last is None else 1
-        if points is None and index % lost_for == 0:
-            points = self._search(image)
+        if points is None:
+            hard = index % LOOK_EVERY == 0
+            points = self._search(image, self.detector.search if hard else self.detector.find)
         self.tracked += points is not None
         return points, self.track
 
-    def _search(self, image: Image) -> NDArray[np.float64] | None:
-        found = self.detector.search(image)
+    def _search(
+        self, image: Image, look: Callable[[Image], list[Face]]
+    ) -> NDArray[np.float64] | None:
+        found = look(image)
         self._count(image, found)
         known = self.last
         if known is not None:  # the same face again, if it is there

@@ -19,7 +19,7 @@ from av.stream import Stream
 from numpy.typing import NDArray
 
 from frontends.clip import Clip, Frame, VideoInfo
-from frontends.container import REPAIR, Deadline, Limits, open_container, seconds
+from frontends.container import REPAIR, Deadline, Limits, decodable, open_container, seconds
 from frontends.errors import MediaError
 from frontends.frames import picture_stream, shown_size
 from frontends.sound import RATE, Sound
@@ -202,7 +202,7 @@ class _Reading:
         return [
             f"there is no decoder for the {name}; it is left out"
             for kind, (name, tracks) in kinds.items()
-            if kind in self.streams and tracks and all(s.codec_context is None for s in tracks)
+            if kind in self.streams and tracks and not any(map(decodable, tracks))
         ]
 
     def _damage(self, track: str, stream: Stream, end: float) -> list[str]:
@@ -232,6 +232,6 @@ class _Reading:
 
 
 def _sound_stream(container: InputContainer) -> AudioStream | None:
-    tracks = [s for s in container.streams.audio if s.codec_context is not None]
+    tracks = [s for s in container.streams.audio if decodable(s)]
     default = [s for s in tracks if int(s.disposition) & 1]
     return next(iter(default or tracks), None)
