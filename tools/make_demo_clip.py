@@ -11,8 +11,8 @@ before a blue wall like GRID's. Head and brows sway and the eyes blink, all from
 60 dB below full scale stands in for a room. H.264 and AAC by PyAV.
 
 So nobody's face or voice is in it, and it shows that the program runs, not how well it reads lips:
-the video tower has only met real faces in training. Sentence, voice and speed of the shipped clip
-were chosen, among a few, by what the shipped model makes of them: no figure may be drawn from it.
+the video tower has only met real faces in training. Sentence, voice and speed
+are picked by hand from a few, so no figure may be drawn from the shipped clip.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ WIDTH, HEIGHT = 360, 288  # px, as in the GRID corpus
 FINE = 2  # drawn this much larger, then shrunk
 UNIT = 58.0  # px in half the width of the face
 CENTRE = (180.0, 146.0)  # px, where x = y = 0
+HEAD = (112, 42, 248, 232)  # px: left, top, right, bottom of what moves with the head
 LIP_Y = 0.64  # where closed lips meet
 
 
@@ -70,14 +71,17 @@ class Head:
         rng = np.random.default_rng(seed)
         high, wide = HEIGHT * FINE, WIDTH * FINE
         rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
-        self._x = ((columns + 0.5) / FINE - CENTRE[0]) / UNIT
-        self._y = ((rows + 0.5) / FINE - CENTRE[1]) / UNIT
+        x = ((columns + 0.5) / FINE - CENTRE[0]) / UNIT
+        y = ((rows + 0.5) / FINE - CENTRE[1]) / UNIT
         raw = rng.standard_normal((3, high, wide)).astype(np.float32)
-        self._strands = _level(cv2.GaussianBlur(raw[0], (0, 0), sigmaX=0.9, sigmaY=9.0))
-        self._blotch = _level(cv2.GaussianBlur(raw[1], (0, 0), sigmaX=9.0))
-        self._pores = _level(cv2.GaussianBlur(raw[2], (0, 0), sigmaX=1.4))
+        strands = _level(cv2.GaussianBlur(raw[0], (0, 0), sigmaX=0.9, sigmaY=9.0))
+        blotch = _level(cv2.GaussianBlur(raw[1], (0, 0), sigmaX=9.0))
+        pores = _level(cv2.GaussianBlur(raw[2], (0, 0), sigmaX=1.4))
         self._grain = rng.standard_normal((8, HEIGHT, WIDTH, 1)).astype(np.float32)
-        self._back = self._room()
+        self._back = self._room(x, y, 0.04 * pores + 0.05 * blotch)
+        part = np.s_[HEAD[1] * FINE : HEAD[3] * FINE, HEAD[0] * FINE : HEAD[2] * FINE]
+        self._x, self._y = x[part], y[part]
+        self._strands, self._blotch, self._pores = strands[part], blotch[part], pores[part]
 
     def draw(self, mouth: Mouth, pose: Pose | None = None, *, frame: int = 0) -> NDArray[np.uint8]:
         """One picture.
@@ -95,6 +99,7 @@ class Head:
         pivot = (CENTRE[0] * FINE, (CENTRE[1] + 1.6 * UNIT) * FINE)  # heads turn on the neck
         move = cv2.getRotationMatrix2D(pivot, -pose.turn, 1.0)
         move[:, 2] += (pose.x * FINE, pose.y * FINE)
+        move[:, 2] += move[:, :2] @ np.array([HEAD[0] * FINE, HEAD[1] * FINE])
         size = (WIDTH * FINE, HEIGHT * FINE)
         layer = cv2.warpAffine(np.dstack([colour * cover[..., None], cover]), move, size)
         whole = self._back * (1 - layer[..., 3:]) + layer[..., :3]
@@ -102,14 +107,13 @@ class Head:
         whole = cv2.GaussianBlur(whole, (0, 0), 0.6) + 1.5 * self._grain[frame % 8]
         return np.clip(whole + 0.5, 0, 255).astype(np.uint8)
 
-    def _room(self) -> Plane:
+    def _room(self, x: Plane, y: Plane, weave: Plane) -> Plane:
         """Wall, shoulders and neck: all that stays where it is."""
-        x, y = self._x, self._y
         light = 1.04 - 0.022 * (x - 0.6) ** 2 - 0.03 * (y + 0.3) ** 2
         room = np.array(self._look.wall, np.float32) * light[..., None]
         # Shoulders: a broad curve, darker towards the arms, with a collar.
         top = 1.52 + 0.16 * np.abs(x) ** 1.4 + 0.8 * np.clip(np.abs(x) - 1.75, 0, None) ** 1.6
-        shade = 1.0 - 0.16 * np.abs(x + 0.25) + 0.04 * self._pores + 0.05 * self._blotch
+        shade = 1.0 - 0.16 * np.abs(x + 0.25) + weave
         shirt = np.array(self._look.shirt, np.float32) * shade[..., None]
         room = _over(room, shirt, _edge(top - y))
         # Neck: a cylinder, in the shadow of the chin.
