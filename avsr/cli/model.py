@@ -51,8 +51,12 @@ def load(args: argparse.Namespace) -> Recogniser:
     Raises:
         AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
     """
+    from transformers.utils import logging
+
     from avsr.api import load_model
 
+    logging.disable_progress_bar()  # ours is the only one, and warnings go into the transcript
+    logging.set_verbosity_error()
     try:
         return load_model(
             args.model,
