@@ -30,8 +30,8 @@ class TokenStream:
         t0: start of each token in seconds, 0 at padding [B, T] float32.
         t1: end of each token in seconds, 0 at padding [B, T] float32.
         owner: token of each source frame, -1 if dropped or padding [B, T_src] long.
-        sums: `x * size` in float32 as it was before the division [B, T, D], if known: what makes
-            nested rates agree to the last bit. It goes when `x` is replaced.
+        sums: `x * size` before the division, in float32 or wider [B, T, D], if known: what
+            makes nested rates agree to the last bit. It goes when `x` is replaced.
     """
 
     x: Tensor
@@ -94,8 +94,8 @@ class TokenStream:
 
     def resolve(self, budget: Budget) -> Tensor:
         """Tokens of each row [B] that a budget leaves of this stream."""
-        frames = self.size.sum(1).clamp(min=1)
-        return budget.resolve(self.lengths, self.hz * self.lengths / frames)
+        lengths, frames = self.lengths, self.size.sum(1)
+        return budget.resolve(lengths, self.hz * lengths.clamp(min=1) / frames.clamp(min=1))
 
     def replace(self, *, x: Tensor) -> TokenStream:
         """The same tokens and times with other contents [B, T, D']."""

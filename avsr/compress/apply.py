@@ -17,7 +17,12 @@ def sums_of(s: TokenStream) -> Tensor:
         return s.sums
     if not bool((s.size > 1).any()):
         return s.x
-    return s.x.float() * s.size[..., None]
+    return wide(s.x) * s.size[..., None]
+
+
+def wide(x: Tensor) -> Tensor:
+    """The tensor in float32 if it is narrower: sums of half precision overflow and round."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def unchanged(s: TokenStream) -> TokenStream:
@@ -61,7 +66,7 @@ def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
         flat = flat.scatter_reduce(0, target, values[held], reduce, include_self=False)
         return flat.reshape(rows, slots)
 
-    sums, size = total(sums_of(s).float()), total(s.size)
+    sums, size = total(wide(sums_of(s))), total(s.size)
     return TokenStream(
         x=mean(sums, size, s.x.dtype).reshape(rows, slots, width),
         mask=torch.arange(slots, device=s.device) < counts[:, None],

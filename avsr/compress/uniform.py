@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avsr.compress.apply import apply, mean, sums_of, unchanged
+from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
 from avsr.compress.base import Card, Compressor, Guide, NotCausalError, Streamer, compressors
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
@@ -188,15 +188,15 @@ def _fold(x: Tensor, lengths: Tensor, factors: tuple[int, ...]) -> Tensor:
     """
     frames, rows, rate = x.shape[1], torch.arange(len(x), device=x.device), math.prod(factors)
     if frames == 0 or len(x) == 0:
-        return x.float()
-    out = x.float().transpose(1, 2).unsqueeze(2)  # [B, D, 1, T]
+        return wide(x)
+    out = wide(x).transpose(1, 2).unsqueeze(2)  # [B, D, 1, T]
     for factor in factors:
         out = F.avg_pool2d(out, (1, factor), ceil_mode=True, divisor_override=1)
     out = out.squeeze(2).transpose(1, 2)
     last, tail = (lengths // rate).clamp(max=out.shape[1] - 1), lengths % rate
     inside = torch.arange(rate, device=x.device)
     frame = (last[:, None] * rate + inside).clamp(max=frames - 1)
-    parts = torch.where((inside < tail[:, None])[..., None], x[rows[:, None], frame].float(), 0.0)
+    parts = torch.where((inside < tail[:, None])[..., None], wide(x[rows[:, None], frame]), 0.0)
     for factor in factors:
         parts = _add(parts.reshape(len(x), -1, factor, x.shape[2]).unbind(2))
     out[rows, last] = torch.where((tail > 0)[:, None], parts[:, 0], out[rows, last])

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from avsr.compress.apply import sums_of
+from avsr.compress.apply import sums_of, wide
 from avsr.compress.base import Compressor, Streamer
 from avsr.streams import Budget, TokenStream
 
@@ -99,7 +99,7 @@ def concat(streams: Sequence[TokenStream]) -> TokenStream:
         size=torch.cat([s.size for s in streams], 1),
         t0=torch.cat([s.t0 for s in streams], 1),
         t1=torch.cat([s.t1 for s in streams], 1),
-        sums=torch.cat([sums_of(s).float() for s in streams], 1) if summed else None,
+        sums=torch.cat([wide(sums_of(s)) for s in streams], 1) if summed else None,
     )
     return _prefix(joined, joined.mask, torch.cat(owners, 1))
 

@@ -1,0 +1,426 @@
+"""What every registered compressor must do, on tiny random streams.
+
+A new compressor is added to CASES with the budgets it takes; everything else follows from its card.
+"""
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from avsr.compress import Card, Compressor, NotCausalError, compressors
+from avsr.compress.windows import concat
+from avsr.errors import ConfigError
+from avsr.streams import Budget, TokenStream
+
+HZ = 50.0
+LENGTHS = [23, 16, 0, 1, 7, 24]
+ALL = {
+    "rate": Budget.rate(4),
+    "keep": Budget.keep(0.3),
+    "tokens": Budget.tokens(5),
+    "per_second": Budget.per_second(12.5),
+    "threshold": Budget.threshold(0.5),
+}
+LAWLESS = ({"name": "pool", "tail": "drop"},)  # loses frames on purpose, for others' checkpoints
+
+
+@dataclass(frozen=True)
+class Case:
+    config: dict[str, Any]
+    budget: Budget
+
+    @property
+    def compressor(self) -> Compressor:
+        return compressors.build(self.config)
+
+    @property
+    def card(self) -> Card:
+        return compressors[self.config["name"]].card
+
+    def __str__(self) -> str:
+        """Name in the list of tests."""
+        return f"{'-'.join(map(str, self.config.values()))}-{self.budget.kind}{self.budget.value:g}"
+
+
+CONFIGS: tuple[dict[str, Any], ...] = (
+    {"name": "pool"},
+    {"name": "stack"},
+    {"name": "stack", "tail": "zero"},
+    *LAWLESS,
+)
+CASES = [
+    Case(config, budget)
+    for config in CONFIGS
+    for kind, budget in ALL.items()
+    if kind in compressors[config["name"]].card.budgets
+    and (kind == "rate" or config not in LAWLESS)
+]
+LAWFUL = [case for case in CASES if case.config not in LAWLESS]
+CAUSAL = [case for case in CASES if case.card.causal and case.budget.kind == "rate"]
+every = pytest.mark.parametrize("case", CASES, ids=str)
+lawful = pytest.mark.parametrize("case", LAWFUL, ids=str)
+causal = pytest.mark.parametrize("case", CAUSAL, ids=str)
+merging = pytest.mark.parametrize("case", [c for c in CASES if c.card.op == "merge"], ids=str)
+
+
+def frames(
+    rows: int = len(LENGTHS), count: int = 24, width: int = 5, seed: int = 0
+) -> torch.Tensor:
+    return torch.randn(rows, count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def stream(x: torch.Tensor | None = None, lengths: list[int] | None = None) -> TokenStream:
+    lengths = LENGTHS if lengths is None else lengths
+    x = frames(len(lengths)) if x is None else x
+    return TokenStream.from_features(x, torch.tensor(lengths), HZ)
+
+
+def assert_equal(a: TokenStream, b: TokenStream) -> None:
+    """Bit for bit, each field."""
+    for f in fields(TokenStream):
+        one, other = getattr(a, f.name), getattr(b, f.name)
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, f.name
+
+
+def test_every_compressor_is_under_contract() -> None:
+    assert {case.config["name"] for case in CASES} == set(compressors)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_c1_shape_and_type(case: Case, dtype: torch.dtype) -> None:
+    s = stream(frames().to(dtype))
+    out = case.compressor(s, case.budget).validate()
+    assert out.x.dtype == dtype
+    assert out.x.shape == (
+        len(LENGTHS),
+        int(out.lengths.max()),
+        case.compressor.width(5, case.budget),
+    )
+    assert out.hz == HZ
+    assert not out.x[~out.mask].any()
+
+
+@lawful
+def test_c2_budget_is_met(case: Case) -> None:
+    s = stream()
+    asked = case.budget.resolve(s.lengths, HZ)
+    out = case.compressor(s, case.budget)
+    if case.budget.kind == "threshold":
+        assert (out.lengths <= asked).all()
+    else:
+        assert torch.equal(out.lengths, asked)
+
+
+@every
+def test_c2_budgets_outside_the_card_are_refused(case: Case) -> None:
+    for kind in set(ALL) - case.card.budgets:
+        with pytest.raises(ConfigError, match=kind):
+            case.compressor(stream(), ALL[kind])
+
+
+@every
+@pytest.mark.parametrize("budget", [Budget.rate(1), Budget.keep(1.0), Budget.tokens(99)], ids=str)
+def test_c3_identity(case: Case, budget: Budget) -> None:
+    if budget.kind in case.card.budgets and not case.card.trainable:
+        s = stream()
+        out = case.compressor(s, budget).validate()
+        assert torch.equal(out.x[out.mask], s.x[s.mask])
+        for name in ("mask", "size", "t0", "t1", "owner"):
+            assert torch.equal(getattr(out, name), getattr(s, name)), name
+
+
+@every
+def test_c4_every_frame_is_accounted_for(case: Case) -> None:
+    s = stream()
+    out = case.compressor(s, case.budget)
+    dropped = (out.owner < 0).logical_and(s.mask).sum(1)
+    assert torch.equal(out.size.sum(1) + dropped, s.lengths)
+    if case.card.op != "drop" and case.config not in LAWLESS:
+        assert not dropped.any()
+    counts = torch.zeros_like(out.size).scatter_add(
+        1, out.owner.clamp(min=0), (out.owner >= 0).long()
+    )
+    assert torch.equal(counts, out.size)
+    assert (out.owner[~s.mask] == -1).all()
+
+
+@merging
+def test_c5_sums_are_conserved(case: Case) -> None:
+    s = stream()
+    out = case.compressor(s, case.budget)
+    kept = (out.owner >= 0)[..., None]
+    got, want = (out.x * out.size[..., None]).sum(1), (s.x * kept).sum(1)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@every
+def test_c6_order(case: Case) -> None:
+    out = case.compressor(stream(), case.budget).validate()
+    centre = (out.t0 + out.t1)[:, 1:] - (out.t0 + out.t1)[:, :-1]
+    assert (centre[out.mask[:, 1:]] > 0).all()
+    if case.card.contiguous:
+        for owner in out.owner:
+            assert (owner[owner >= 0].diff() >= 0).all()
+
+
+@every
+def test_c7_what_comes_back_is_not_merged_with_what_was(case: Case) -> None:
+    if not case.card.contiguous:
+        return
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    x = torch.stack([a] * 3 + [b] * 3 + [a] * 3 + [b] * 3)[None]
+    budget = {"rate": Budget.rate(3), "keep": Budget.keep(1 / 3), "tokens": Budget.tokens(4)}
+    out = case.compressor(stream(x, [12]), budget.get(case.budget.kind, Budget.rate(3)))
+    assert out.owner.tolist() == [[0] * 3 + [1] * 3 + [2] * 3 + [3] * 3]
+    assert out.x[0, :, :2].tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+
+
+@every
+@pytest.mark.parametrize("padding", [float("nan"), 1e6])
+def test_c8_padding_never_leaks(case: Case, padding: float) -> None:
+    s = stream()
+    dirty = s.replace(x=s.x.masked_fill(~s.mask[..., None], padding))
+    out = case.compressor(dirty, case.budget)
+    assert_equal(out, case.compressor(s, case.budget))
+    for row, length in enumerate(LENGTHS):
+        alone = case.compressor(stream(s.x[row : row + 1, :length], [length]), case.budget)
+        count = int(out.lengths[row])
+        assert alone.lengths.tolist() == [count]
+        assert torch.equal(alone.x[0], out.x[row, :count])
+        assert torch.equal(alone.owner[0], out.owner[row, :length])
+
+
+@every
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_c9_short_rows(case: Case, count: int) -> None:
+    for lengths in ([count], [count, 0], [0, 0]):
+        x = frames(len(lengths), max(lengths))
+        out = case.compressor(stream(x, lengths), case.budget).validate()
+        assert torch.isfinite(out.x).all()
+        if case in LAWFUL:
+            assert (out.lengths > 0).tolist() == [n > 0 for n in lengths]
+    assert case.compressor(stream(frames(0), []), case.budget).x.shape[0] == 0
+
+
+@every
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.25, 1e-30])
+def test_c10_constant_streams(case: Case, value: float) -> None:
+    x = torch.full((2, 24, 4), value)
+    out = case.compressor(stream(x, [24, 20]), case.budget)
+    torch.testing.assert_close(out.x[out.mask], torch.full_like(out.x[out.mask], value))
+
+
+@every
+def test_c11_determinism(case: Case) -> None:
+    torch.manual_seed(0)
+    first = case.compressor(stream(), case.budget)
+    torch.manual_seed(1)
+    assert_equal(first, case.compressor(stream(), case.budget))
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_c12_half_precision_groups_alike(case: Case, dtype: torch.dtype) -> None:
+    x = frames()
+    full, half = (case.compressor(stream(v), case.budget) for v in (x, x.to(dtype)))
+    assert torch.equal(full.owner, half.owner)
+    torch.testing.assert_close(full.x, half.x.float(), rtol=2e-2, atol=2e-2)
+
+
+def test_c12_half_precision_adds_in_single() -> None:
+    x = torch.full((1, 64, 1), 40_000.0, dtype=torch.float16)  # two of them overflow
+    out = compressors.build({"name": "pool"})(stream(x, [64]), Budget.rate(64))
+    assert out.x.item() == 40_000.0
+
+
+@every
+def test_c13_gradient(case: Case) -> None:
+    s = stream()
+    x = s.x.masked_fill(~s.mask[..., None], float("nan")).requires_grad_()
+    out = case.compressor(s.replace(x=x), case.budget)
+    weight = frames(*out.x.shape, seed=1) if out.x.numel() else out.x
+    (gradient,) = torch.autograd.grad((out.x * weight).sum(), x)
+    assert torch.isfinite(gradient).all()
+    assert not gradient[out.owner < 0].any()
+    assert (gradient != 0).any(-1)[out.owner >= 0].all()
+
+
+def test_c13_gradients_are_right() -> None:
+    x = frames(2, 7, 1).double().requires_grad_()
+    for config in ({"name": "pool"}, {"name": "stack"}, {"name": "stack", "tail": "zero"}):
+        made = compressors.build(config)
+
+        def run(x: torch.Tensor, made: Compressor = made) -> torch.Tensor:
+            return made(stream(x, [7, 4]), Budget.rate(3)).x
+
+        assert torch.autograd.gradcheck(run, (x,))
+    pooled = compressors.build({"name": "pool"})(stream(x, [7, 4]), Budget.rate(3)).x
+    (gradient,) = torch.autograd.grad(pooled.sum(), x)
+    assert gradient[0, :, 0].tolist() == pytest.approx([1 / 3] * 6 + [1.0])
+    assert gradient[1, :, 0].tolist() == pytest.approx([1 / 3] * 3 + [1.0, 0, 0, 0])
+
+
+@every
+@pytest.mark.parametrize("scale", [1e-3, 7.0])
+def test_c14_loudness_does_not_change_the_grouping(case: Case, scale: float) -> None:
+    x = frames()
+    a, b = (case.compressor(stream(v), case.budget) for v in (x, x * scale))
+    assert torch.equal(a.owner, b.owner)
+
+
+@merging
+def test_c15_more_tokens_never_say_less(case: Case) -> None:
+    s, errors, owners = stream(), [], []
+    for rate in (1, 2, 4, 8, 16):
+        out = case.compressor(s, Budget.rate(rate))
+        if case in LAWFUL:
+            back = out.x.gather(1, out.owner.clamp(min=0)[..., None].expand_as(s.x))
+            errors.append((back - s.x)[s.mask].square().sum().item())
+        owners.append(out.owner)
+    assert errors == sorted(errors)
+    for fine, coarse in pairwise(owners):
+        both = coarse >= 0
+        pairs = {(r, f): c for r, f, c in _triples(fine, coarse, both)}
+        assert all(pairs[r, f] == c for r, f, c in _triples(fine, coarse, both))
+
+
+def _triples(
+    fine: torch.Tensor, coarse: torch.Tensor, where: torch.Tensor
+) -> list[tuple[int, int, int]]:
+    rows = torch.arange(len(fine))[:, None].expand_as(fine)
+    columns = (t[where].tolist() for t in (rows, fine, coarse))
+    return list(zip(*columns, strict=True))
+
+
+def chunks(s: TokenStream, by: int) -> list[TokenStream]:
+    """The stream in pieces; rows end at their own places."""
+    cuts = range(0, s.x.shape[1], by)
+    return [
+        TokenStream.from_features(
+            s.x[:, i : i + by], (s.lengths - i).clamp(0, s.x[:, i : i + by].shape[1]), HZ, i / HZ
+        )
+        for i in cuts
+    ]
+
+
+@causal
+@pytest.mark.parametrize("by", [1, 7, 24])
+def test_c16_streaming_equals_the_whole(case: Case, by: int) -> None:
+    s = stream()
+    streamer = case.compressor.stream(case.budget)
+    parts = [streamer.step(chunk) for chunk in chunks(s, by)]
+    parts.append(streamer.flush())
+    for part in parts:
+        part.validate()
+    joined, whole = concat(parts).validate(), case.compressor(s, case.budget)
+    for name in ("x", "mask", "size"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name)), name
+    torch.testing.assert_close(joined.t0, whole.t0)
+    torch.testing.assert_close(joined.t1, whole.t1)
+    owned = joined.owner.shape[1]
+    assert torch.equal(joined.owner, whole.owner[:, :owned])
+    assert (whole.owner[:, owned:] == -1).all()
+
+
+@causal
+def test_c16_a_streamer_can_be_used_again(case: Case) -> None:
+    s = stream()
+    streamer = case.compressor.stream(case.budget)
+    with pytest.raises(ValueError, match="flush"):
+        streamer.flush()
+    streamer.step(s)
+    streamer.reset()
+    streamer.step(chunks(s, 7)[0])
+    streamer.reset(torch.tensor([0, 4]))
+    left = streamer.flush()
+    assert left.lengths[[0, 4]].tolist() == [0, 0]
+    again = [streamer.step(s), streamer.flush()]
+    assert torch.equal(concat(again).x, case.compressor(s, case.budget).x)
+
+
+@lawful
+def test_c16_others_say_that_they_cannot(case: Case) -> None:
+    if case not in CAUSAL:
+        with pytest.raises((NotCausalError, ConfigError)):
+            case.compressor.stream(case.budget)
+
+
+@causal
+@pytest.mark.parametrize("moment", [4, 9, 16])
+def test_c17_causality(case: Case, moment: int) -> None:
+    s = stream()
+    later = s.x.clone()
+    later[:, moment:] += 1
+    a, b = (case.compressor(v, case.budget) for v in (s, s.replace(x=later)))
+    past = a.mask & (a.t1 <= moment / HZ + 1e-6)
+    assert past.any()
+    assert torch.equal(a.x[past], b.x[past])
+
+
+@every
+def test_c18_rows_do_not_know_their_place(case: Case) -> None:
+    s, order = stream(), torch.tensor([3, 0, 5, 1, 4, 2])
+    assert_equal(
+        case.compressor(s.select(order), case.budget),
+        case.compressor(s, case.budget).select(order),
+    )
+
+
+@causal
+def test_c19_streams_do_not_mix(case: Case) -> None:
+    one, two = stream(), stream(frames(seed=5))
+    compressor = case.compressor
+    a, b = compressor.stream(case.budget), compressor.stream(case.budget)
+    parts = [(a.step(x), b.step(y)) for x, y in zip(chunks(one, 7), chunks(two, 7), strict=True)]
+    parts.append((a.flush(), b.flush()))
+    for s, own in zip((one, two), zip(*parts, strict=True), strict=True):
+        assert torch.equal(concat(own).x, compressor(s, case.budget).x)
+
+
+@every
+def test_c20_round_trip(case: Case) -> None:
+    config = case.compressor.to_dict()
+    assert config.items() >= case.config.items()
+    assert compressors.build(config).to_dict() == config
+    assert case.card.name == case.config["name"]
+    assert all(getattr(case.card, f.name) is not None for f in fields(Card))
+    assert case.card.budgets
+    assert case.card.paper
+    assert bool(list(case.compressor.parameters())) == case.card.trainable
+
+
+@every
+def test_c20_times_are_those_of_the_owned_frames(case: Case) -> None:
+    s = stream()
+    out = case.compressor(s, case.budget)
+    for row in range(len(LENGTHS)):
+        for token in range(int(out.lengths[row])):
+            own = out.owner[row] == token
+            assert out.t0[row, token] == s.t0[row][own].min()
+            assert out.t1[row, token] == s.t1[row][own].max()
+
+
+@every
+def test_several_budgets_at_once_equal_one_at_a_time(case: Case) -> None:
+    s = stream()
+    kinds = [b for k, b in ALL.items() if k in case.card.budgets and case in LAWFUL]
+    budgets = [Budget.rate(r) for r in (16, 4, 1, 2, 5, 10, 4)] + kinds
+    together = case.compressor.multi(s, budgets)
+    for budget, out in zip(budgets, together, strict=True):
+        assert_equal(out, case.compressor(s, budget))
+
+
+@every
+def test_compressors_compose(case: Case) -> None:
+    short = compressors.build({"name": "pool"})(stream(), Budget.rate(2))
+    dirty = replace(short, x=short.x.masked_fill(~short.mask[..., None], float("nan")))
+    for s in (short, replace(dirty, sums=None)):
+        out = case.compressor(s, case.budget).validate()
+        assert torch.isfinite(out.x).all()
+        assert (out.owner >= -1).all()
+        kept = (out.owner >= 0).sum(1)
+        assert torch.equal(out.size.sum(1), kept)
