@@ -157,6 +157,8 @@ class _Painter:
         self.limits = limits
         self.where = where
         self.ratio: Fraction | None = None  # width to height of a stored pixel
+        self.rotation: int | None = None
+        self.matrix: NDArray[np.int32] | None = None
         self.reformatter = VideoReformatter()  # keeps its scaler: ten times faster than one each
 
     def paint(self, frame: VideoFrame) -> NDArray[np.uint8]:
@@ -164,7 +166,9 @@ class _Painter:
         self.limits.check_pixels(width, height, self.where)
         rgb = self.reformatter.reformat(frame, width=width, height=height, format="rgb24")
         image = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
-        return np.ascontiguousarray(_upright(image, _display_matrix(frame)))
+        if frame.rotation != self.rotation:  # looking at side data ties a frame to itself: once
+            self.rotation, self.matrix = frame.rotation, _display_matrix(frame)
+        return np.ascontiguousarray(_upright(image, self.matrix))
 
 
 def picture_stream(container: InputContainer) -> VideoStream | None:

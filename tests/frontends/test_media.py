@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,18 @@ def test_frames_are_lazy_and_flat_in_memory(clip_file: Maker) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 * 160 * 96 * 3  # a few pictures of a hundred
+
+
+def test_shown_pictures_are_freed_without_the_garbage_collector(clip_file: Maker) -> None:
+    clip = open_clip(clip_file("a.mp4", times=SECOND))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in clip.frames()) == 25
+        left = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 3
 
 
 def test_same_file_same_clip(clip_file: Maker) -> None:
