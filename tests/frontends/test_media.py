@@ -185,7 +185,7 @@ def test_shown_pictures_are_freed_without_the_garbage_collector(clip_file: Maker
     gc.disable()
     try:
         assert sum(1 for _ in clip.frames()) == 25
-        left = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        left = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
     finally:
         gc.enable()
     assert left <= 3
