@@ -16,17 +16,23 @@ def convert(source: Path, target: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
     place, name = str(source.parent), source.name
-    # Without `dequantize` transformers keeps the packed blocks, which nothing of ours can use.
-    model = AutoModelForCausalLM.from_pretrained(
-        place,
-        gguf_file=name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = ""  # the file's own title for itself is no id
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(place, gguf_file=name).save_pretrained(target)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # Without `dequantize` transformers keeps the packed blocks, which nothing of ours can use.
+        model = AutoModelForCausalLM.from_pretrained(
+            place,
+            gguf_file=name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(place, gguf_file=name).save_pretrained(target)
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -168,11 +168,18 @@ class Mome(nn.Module):
             Scalar float32; zero in eval mode, where it is not computed.
 
         Raises:
-            RuntimeError: in train mode, when no forward pass collected it.
+            RuntimeError: in train mode, no forward pass collected it, or one without gradients did.
         """
         last = self._board.last
         if last is not None and last.balance:
-            return torch.stack([last.balance[n] for n in sorted(last.balance)]).mean()
+            loss = torch.stack([last.balance[n] for n in sorted(last.balance)]).mean()
+            trainable = any(layer.router.requires_grad for layer in self._each())
+            if torch.is_grad_enabled() and trainable and not loss.requires_grad:
+                raise RuntimeError(
+                    "the balance loss was collected without gradients: under torch.no_grad(), or "
+                    "under gradient checkpointing, which must be given use_reentrant=False"
+                )
+            return loss
         if self.training:
             raise RuntimeError("no balance loss: run the LLM inside `with mome.tokens(mask)` first")
         return next(self.parameters()).new_zeros(())

@@ -169,7 +169,7 @@ class MomeLayer(nn.Module):
             share: [G, B*N] token weights for the balance loss, None to leave it out.
 
         Returns:
-            output [B, N, H], balance loss or None, index [B*N, K], weight [B*N, K].
+            output [B, N, H], balance loss or None, experts [B*N, K], weight [B*N, K].
         """
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
@@ -219,6 +219,10 @@ class MomeLayer(nn.Module):
         if keep and laid is not None:
             self._laid[dtype] = laid
         return laid
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MomeLayer:
+        self._laid = {}  # .to() swaps storages, whose addresses may come back
+        return super()._apply(fn, recurse)
 
     def train(self, mode: bool = True) -> MomeLayer:
         """Switch mode and drop the converted weights."""

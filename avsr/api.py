@@ -1,0 +1,490 @@
+"""The library's front door: load a model, hand it clips, get transcripts.
+
+Data: media file -> Prepared (sound, mouth crops) -> tower features, once -> Transcript at any trained rate pair.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from avsr.checkpoint import load_checkpoint, load_towers
+from avsr.config import Task
+from avsr.decode import DecodeOptions, Hypothesis, decode
+from avsr.errors import AvsrError, ConfigError, MediaError, RoiError
+from avsr.model import AvsrModel, Features, View, task_of
+from avsr.rates import Rates
+from avsr.streams import TokenStream
+from avsr.transcript import Segment, Transcript
+from avsr.weights import resolve
+from frontends.audio_tower import WhisperTower
+from frontends.lips import LipTracker, given
+from frontends.media import Clip, open_clip
+from frontends.noise import mix
+from frontends.video_tower import LipEncoder
+
+SAMPLE_RATE = 16_000
+SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
+SHORT = 0.4  # s; hardly a word fits in less
+Modality = Literal["auto", "a", "v", "av"]
+RoiMode = Literal["auto", "given"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise to be mixed into a clip's sound.
+
+    Args:
+        wave: [S] float32 at 16 kHz.
+        snr_db: signal-to-noise ratio over speech, dB.
+        seed: of the place in the noise at which it starts.
+    """
+
+    wave: NDArray[np.float32]
+    snr_db: float
+    seed: int
+
+
+@dataclass
+class Prepared:
+    """One clip, decoded: what the towers read, and what they said once they ran.
+
+    Args:
+        path: the file.
+        seconds: length of the clip.
+        modality: what will be read.
+        wave: sound [S] at 16 kHz, None for lips alone.
+        crops: mouth crops [T, 96, 96], None for sound alone.
+        coverage: share of frames with a tracked face, None for sound alone.
+        warnings: what went otherwise than asked.
+        timing: seconds spent on each stage so far.
+        audio: audio features [Ta, D], after encoding.
+        video: video features [Tv, D], after encoding.
+    """
+
+    path: str
+    seconds: float
+    modality: Task
+    wave: NDArray[np.float32] | None
+    crops: NDArray[np.uint8] | None
+    coverage: float | None
+    warnings: tuple[str, ...]
+    timing: dict[str, float] = field(default_factory=dict)
+    audio: Tensor | None = None
+    video: Tensor | None = None
+
+
+class Recogniser:
+    """A loaded model with its towers. Made by `load_model`.
+
+    Args:
+        model: projectors, experts and LLM.
+        audio_tower: Whisper encoder.
+        video_tower: lip encoder, None for a sound-only model.
+        facts: for the transcript's `model` field.
+    """
+
+    def __init__(
+        self,
+        model: AvsrModel,
+        audio_tower: WhisperTower,
+        video_tower: LipEncoder | None,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
+        self.facts = facts
+        self._tracker: LipTracker | None = None
+
+    @property
+    def trained_rates(self) -> dict[str, list[int]]:
+        """Rates that may be asked for: {"a": [...], "v": [...]}."""
+        return {"a": list(self.model.rates["audio"]), "v": list(self.model.rates["video"])}
+
+    def pairs(self, modality: Task) -> list[Rates]:
+        """Every trained rate pair of a task, finest first."""
+        audio = self.trained_rates["a"] if "a" in modality else [None]
+        video = self.trained_rates["v"] if "v" in modality else [None]
+        return [Rates(a, v) for a, v in product(audio, video)]  # type: ignore[arg-type]
+
+    def choose(
+        self, modality: Task, rates: Rates | None, rate: Literal["fine", "coarse"] = "fine"
+    ) -> Rates:
+        """The rates of one clip: what was asked for, and the preset for what was left open.
+
+        Raises:
+            ModelError: a rate that was not trained.
+        """
+        preset = self.pairs(modality)[0 if rate == "fine" else -1]
+        if rates is not None:
+            audio = preset.audio if rates.audio is None else rates.audio
+            video = preset.video if rates.video is None else rates.video
+            preset = Rates(
+                audio if "a" in modality else None, video if "v" in modality else None
+            )
+        self.model.check(preset)
+        return preset
+
+    def prepare(
+        self,
+        path: str | Path,
+        *,
+        modality: Modality = "auto",
+        roi: RoiMode = "auto",
+        noise: Noise | None = None,
+    ) -> Prepared:
+        """Decode one clip and find its mouth.
+
+        Args:
+            path: media file.
+            modality: "auto" reads whatever the clip has; the others insist.
+            roi: "given" takes the picture itself as the mouth crop.
+            noise: mixed into the sound.
+
+        Raises:
+            AvsrError: the clip cannot be read as asked.
+        """
+        timing: dict[str, float] = {}
+        if "v" in modality and self.video_tower is None:
+            raise ConfigError("this model reads sound alone", todo="Use --modality a.")
+        with _timed(timing, "media"):
+            clip = open_clip(path)
+        warnings = list(clip.warnings)
+        wave = self._sound(clip, modality, warnings)
+        if wave is not None and noise is not None:
+            wave = mix(wave, noise.wave, snr_db=noise.snr_db, seed=noise.seed)
+        crops, coverage = None, None
+        with _timed(timing, "lips"):
+            if modality != "a" and self.video_tower is not None:
+                crops, coverage = self._lips(clip, modality, roi, wave is not None, warnings)
+        if wave is None and crops is None:
+            raise MediaError(
+                "the clip has neither audible sound nor a picture of a speaker",
+                where=str(path),
+                todo="Give a clip with speech.",
+            )
+        task: Task = "av" if wave is not None and crops is not None else "v"
+        task = "a" if crops is None else task
+        if clip.duration < SHORT:
+            warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
+        return Prepared(
+            str(path), clip.duration, task, wave, crops, coverage, tuple(warnings), timing
+        )
+
+    def _sound(
+        self, clip: Clip, modality: Modality, warnings: list[str]
+    ) -> NDArray[np.float32] | None:
+        """Sound of a clip, None when it is not wanted or, under "auto", not there."""
+        if modality == "v":
+            return None
+        wave = clip.audio
+        fault = None
+        if wave is None or len(wave) == 0:
+            fault = "the clip has no audio track"
+        elif np.abs(wave).max() < SILENCE:
+            fault = "the sound is silent"
+        if fault is None:
+            return wave
+        if modality != "auto" or clip.video is None:
+            todo = "Use --modality v or auto." if clip.video is not None else "Give a clip with speech."
+            raise MediaError(fault, where=clip.path, todo=todo)
+        warnings.append(f"{fault}; read from the lips alone")
+        return None
+
+    def _lips(
+        self,
+        clip: Clip,
+        modality: Modality,
+        roi: RoiMode,
+        audible: bool,
+        warnings: list[str],
+    ) -> tuple[NDArray[np.uint8] | None, float | None]:
+        """Mouth crops of a clip, None when under "auto" there is no face or no picture."""
+        if clip.video is None:
+            if modality == "auto":
+                return None, None
+            raise MediaError(
+                "the clip has no video track", where=clip.path, todo="Use --modality a or auto."
+            )
+        try:
+            found = given(clip) if roi == "given" else self.tracker.track(clip)
+        except RoiError as error:
+            if modality != "auto" or not audible:
+                raise
+            warnings.append(f"{error.what}; read from the sound alone")
+            return None, None
+        warnings += found.warnings
+        return found.crops, found.coverage
+
+    @property
+    def tracker(self) -> LipTracker:
+        """The lip tracker, loaded when first needed."""
+        if self._tracker is None:
+            self._tracker = LipTracker(weights=Path(resolve("face-models")))
+        return self._tracker
+
+    @torch.inference_mode()
+    def encode(self, clips: Sequence[Prepared]) -> None:
+        """Run the towers over the clips that they have not seen; features stay with the clip."""
+        device = self.model.device
+        sound = [c for c in clips if c.wave is not None and c.audio is None]
+        lips = [c for c in clips if c.crops is not None and c.video is None]
+        if sound:
+            began = time.perf_counter()
+            waves = [torch.from_numpy(np.ascontiguousarray(c.wave)) for c in sound]
+            lengths = torch.tensor([len(w) for w in waves], device=device)
+            features, counts = self.audio_tower(
+                pad_sequence(waves, batch_first=True).to(device), lengths
+            )
+            _share(sound, "audio", features, counts, began)
+        if lips:
+            assert self.video_tower is not None
+            began = time.perf_counter()
+            crops = [torch.from_numpy(np.ascontiguousarray(c.crops)) for c in lips]
+            lengths = torch.tensor([len(c) for c in crops], device=device)
+            features, counts = self.video_tower(
+                pad_sequence(crops, batch_first=True).to(device), lengths
+            )
+            _share(lips, "video", features, counts, began)
+
+    def recognise(
+        self,
+        clips: Sequence[Prepared],
+        *,
+        modality: Task | None = None,
+        rates: Rates | None = None,
+        rate: Literal["fine", "coarse"] = "fine",
+        options: DecodeOptions | None = None,
+    ) -> list[Transcript]:
+        """Transcribe prepared clips in one batch; the towers run once, whatever rates follow.
+
+        Args:
+            clips: from `prepare`.
+            modality: read less than a clip holds, None for all of it.
+            rates: rate pair, None for the preset.
+            rate: preset for what `rates` leaves open.
+            options: search settings.
+        """
+        if not clips:
+            return []
+        self.encode(clips)
+        tasks = [modality or clip.modality for clip in clips]
+        chosen = [self.choose(task, rates, rate) for task in tasks]
+        features = Features(
+            _stream([c.audio for c in clips], self.audio_tower.hz),
+            _stream([c.video for c in clips], 25.0),
+        )
+        views = [View(row, pair) for row, pair in enumerate(chosen)]
+        began = time.perf_counter()
+        found = decode(self.model, features, views, [c.seconds for c in clips], options)
+        spent = (time.perf_counter() - began) / len(clips)
+        return [
+            self._transcript(clip, pair, hypothesis, spent)
+            for clip, pair, hypothesis in zip(clips, chosen, found, strict=True)
+        ]
+
+    def _transcript(
+        self, clip: Prepared, rates: Rates, hypothesis: Hypothesis, spent: float
+    ) -> Transcript:
+        """Put one result into its final form."""
+        timing = {**clip.timing, "language_model": spent}
+        total = sum(timing.values())
+        warnings = list(clip.warnings)
+        if hypothesis.truncated:
+            warnings.append(
+                f"the transcript was cut after {len(hypothesis.token_ids)} tokens; "
+                "raise --max-new-tokens"
+            )
+        segment = Segment(
+            0.0, clip.seconds, hypothesis.text, hypothesis.avg_logprob, hypothesis.truncated
+        )
+        audio = _count(clip.audio, rates.audio)
+        video = _count(clip.video, rates.video)
+        return Transcript(
+            text=hypothesis.text,
+            segments=(segment,),
+            rates={"audio": rates.audio, "video": rates.video},
+            modality=task_of(rates),
+            tokens={
+                "audio": audio,
+                "video": video,
+                "prompt": hypothesis.prompt_tokens - audio - video,
+                "text": len(hypothesis.token_ids),
+            },
+            timing={**timing, "total": total, "rtf": total / max(clip.seconds, 1e-9)},
+            warnings=tuple(warnings),
+            model=self.facts,
+            input={"path": clip.path, "duration": clip.seconds, "coverage": clip.coverage},
+        )
+
+    def transcribe(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        modality: Modality = "auto",
+        rates: Rates | None = None,
+        rate: Literal["fine", "coarse"] = "fine",
+        roi: RoiMode = "auto",
+        beam_size: int = 1,
+        max_new_tokens: int | None = None,
+        batch_size: int = 1,
+    ) -> list[Transcript | AvsrError]:
+        """Transcribe files; one that fails does not harm the others.
+
+        Args:
+            paths: media files.
+            modality: "auto" reads whatever a clip has.
+            rates: rate pair, None for the preset.
+            rate: "fine" or "coarse" preset.
+            roi: "given" for clips that are mouth crops already.
+            beam_size: 1 is greedy.
+            max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
+            batch_size: clips decoded together.
+
+        Returns:
+            In the order of the paths: a transcript, or the error that the clip met.
+        """
+        options = DecodeOptions(beam_size, max_new_tokens)
+        if rates is not None:
+            self.model.check(rates)
+        out: list[Transcript | AvsrError] = []
+        for first in range(0, len(paths), batch_size):
+            ready: list[Prepared | AvsrError] = []
+            for path in paths[first : first + batch_size]:
+                try:
+                    clip = self.prepare(path, modality=modality, roi=roi)
+                    self.encode([clip])  # one by one: a clip too long for a tower harms no other
+                    ready.append(clip)
+                except AvsrError as error:
+                    ready.append(error)
+            clips = [c for c in ready if isinstance(c, Prepared)]
+            done = iter(self.recognise(clips, rates=rates, rate=rate, options=options))
+            out += [next(done) if isinstance(c, Prepared) else c for c in ready]
+        return out
+
+
+def load_model(
+    model: str | Path = "default",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    local_files_only: bool = False,
+) -> Recogniser:
+    """Load a recogniser.
+
+    Args:
+        model: "default", a folder written by training, or a hub id.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the frozen LLM: "auto", "float32", "bfloat16", "float16".
+        local_files_only: never ask the network.
+
+    Raises:
+        AvsrError: no such model, damaged, or its frozen parts cannot be had.
+    """
+    folder = model_folder(model, local_files_only)
+    chosen = _device(device)
+    loaded, facts = load_checkpoint(folder, dtype=_dtype(dtype))
+    audio_tower, video_tower = load_towers(loaded.config, folder)
+    loaded.llm.to(chosen)
+    audio_tower.to(chosen)
+    if video_tower is not None:
+        video_tower.to(chosen)
+    about = {
+        "name": str(model),
+        "language_model": loaded.config.language_model,
+        "trained_rates": {k: list(v) for k, v in loaded.rates.items()},
+        "dtype": str(next(loaded.llm.parameters()).dtype).removeprefix("torch."),
+        "format": facts["avsr_format"],
+    }
+    return Recogniser(loaded.to(chosen), audio_tower, video_tower, about)
+
+
+def transcribe(path: str | Path, *, model: str | Path = "default", **options: Any) -> Transcript:
+    """Transcribe one file.
+
+    Args:
+        path: media file.
+        model: see `load_model`.
+        options: see `Recogniser.transcribe`.
+
+    Raises:
+        AvsrError: the file or the model cannot be read.
+    """
+    result = load_model(model).transcribe([path], **options)[0]
+    if isinstance(result, AvsrError):
+        raise result
+    return result
+
+
+def model_folder(model: str | Path, local_files_only: bool = False) -> Path:
+    """Folder of a named model."""
+    if str(model) == "default":
+        return Path(__file__).parent / "models" / "default"
+    return Path(resolve(str(model)))
+
+
+def _device(name: str) -> torch.device:
+    """Turn a device option into a device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used: {reason}", todo="Use --device cpu.") from error
+    return device
+
+
+def _dtype(name: str) -> torch.dtype:
+    """Turn a dtype option into a dtype; bf16 is two to three times faster than fp32 on CPUs too."""
+    names = {
+        "auto": torch.bfloat16,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+        "float32": torch.float32,
+    }
+    if name not in names:
+        raise ConfigError(f"unknown dtype {name!r}", todo=f"Choose one of {', '.join(names)}.")
+    return names[name]
+
+
+@contextmanager
+def _timed(timing: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds spent inside to a stage."""
+    began = time.perf_counter()
+    yield
+    timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - began
+
+
+def _share(
+    clips: Sequence[Prepared], kind: str, features: Tensor, counts: Tensor, began: float
+) -> None:
+    """Give each clip its rows of a batch of features, and its share of the time."""
+    spent = (time.perf_counter() - began) / len(clips)
+    for clip, row, count in zip(clips, features, counts.tolist(), strict=True):
+        setattr(clip, kind, row[:count])
+        clip.timing["towers"] = clip.timing.get("towers", 0.0) + spent
+
+
+def _stream(rows: Sequence[Tensor | None], hz: float) -> TokenStream | None:
+    """Batch of tower features; a clip without the modality has length 0."""
+    real = [row for row in rows if row is not None]
+    if not real:
+        return None
+    filled = [real[0][:0] if row is None else row for row in rows]
+    lengths = torch.tensor([len(row) for row in filled], device=real[0].device)
+    return TokenStream.from_features(pad_sequence(filled, batch_first=True), lengths, hz)
+
+
+def _count(features: Tensor | None, rate: int | None) -> int:
+    """Tokens of a stream at a rate."""
+    return 0 if features is None or rate is None else -(-len(features) // rate)

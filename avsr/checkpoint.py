@@ -1,0 +1,243 @@
+"""Checkpoints: JSON and safetensors of what was trained, and a fingerprint of what was not.
+
+Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where lips are used, `lip_encoder.*`.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from avsr.config import AvsrConfig
+from avsr.errors import ModelError
+from avsr.language_model import load_llm
+from avsr.model import AvsrModel
+from avsr.weights import resolve
+from frontends.audio_tower import WhisperTower
+from frontends.video_tower import LipEncoder
+
+FORMAT = 1
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+def fingerprint(llm: Any) -> str:
+    """Digest that tells one frozen LLM from another, whatever dtype it is held in.
+
+    Args:
+        llm: causal LM from transformers.
+
+    Returns:
+        Hash of every parameter's name and shape and of the values of the last norm and some embeddings.
+    """
+    hashed = hashlib.sha256()
+    for name, parameter in llm.named_parameters():
+        hashed.update(f"{name} {tuple(parameter.shape)};".encode())
+    probes = (llm.model.norm.weight, llm.get_input_embeddings().weight[:64])
+    for probe in probes:
+        values = probe.detach().cpu().to(torch.bfloat16).float()
+        hashed.update(values.numpy().tobytes())
+    return hashed.hexdigest()[:32]
+
+
+def read_config(folder: Path | str) -> tuple[AvsrConfig, Mapping[str, Any]]:
+    """Configuration of a checkpoint folder, and the facts stored beside it.
+
+    Raises:
+        ModelError: not a checkpoint of ours.
+    """
+    folder = Path(folder)
+    if folder.suffix in PICKLES and folder.is_file():
+        raise ModelError(
+            "this is a pickle, which can run code when it is read",
+            where=str(folder),
+            todo="Convert it with a tool of its own project to safetensors first.",
+        )
+    try:
+        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "not a model folder: no readable config.json",
+            where=str(folder),
+            todo="Name a folder written by `avsr train`, or leave --model out.",
+        ) from error
+    if not isinstance(facts, dict) or "avsr_format" not in facts:
+        raise ModelError(
+            "config.json is not one of this package's models",
+            where=str(folder),
+            todo="Name a folder written by `avsr train`, or leave --model out.",
+        )
+    if facts["avsr_format"] > FORMAT:
+        raise ModelError(
+            f"model format {facts['avsr_format']} is newer than this package knows ({FORMAT})",
+            where=str(folder),
+            todo="Update the package.",
+        )
+    return AvsrConfig.from_dict(facts["model"]), facts
+
+
+def tower_widths(config: AvsrConfig, folder: Path | None) -> tuple[int, int | None]:
+    """Feature widths of the configured towers, read from their configurations alone."""
+    whisper = json.loads((Path(resolve(config.audio_tower)) / "config.json").read_text("utf-8"))
+    if config.video_tower is None:
+        return whisper["d_model"], None
+    lips = lip_folder(config, folder)
+    sizes = json.loads((lips / "lip_encoder.json").read_text(encoding="utf-8"))
+    return whisper["d_model"], sizes["width"]
+
+
+def lip_folder(config: AvsrConfig, folder: Path | None) -> Path:
+    """Where the lip encoder of a configuration lies."""
+    assert config.video_tower is not None
+    if config.video_tower != ".":
+        return Path(config.video_tower)
+    if folder is None:
+        raise ModelError(
+            'video_tower is ".", but the model has no folder yet',
+            todo="Name the folder of the lip encoder.",
+        )
+    return folder
+
+
+def load_towers(
+    config: AvsrConfig, folder: Path | None = None
+) -> tuple[WhisperTower, LipEncoder | None]:
+    """The frozen towers of a configuration."""
+    audio = WhisperTower.from_folder(resolve(config.audio_tower))
+    if config.video_tower is None:
+        return audio, None
+    return audio, LipEncoder.from_folder(lip_folder(config, folder))
+
+
+def build_model(
+    config: AvsrConfig,
+    *,
+    start: Path | str | None = None,
+    folder: Path | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    seed: int = 0,
+) -> AvsrModel:
+    """A model with fresh trained parts, or with those of another checkpoint.
+
+    Args:
+        config: sizes and names of frozen parts.
+        start: checkpoint folder to copy matching parts from; a projector of a rate that it does not have is copied from its nearest rate of the same modality when the shapes agree.
+        folder: the model's own folder, for a lip encoder that lies there.
+        dtype: of the frozen LLM.
+        seed: of the fresh parts.
+    """
+    llm, tokenizer = load_llm(resolve(config.language_model), dtype)
+    audio_width, video_width = tower_widths(config, folder)
+    model = AvsrModel(
+        config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
+    )
+    if start is not None:
+        state = load_file(Path(start) / "model.safetensors")
+        own = model.state_dict()
+        fitting = {k: v for k, v in _spread(state, config).items() if k in own}
+        fitting = {k: v.float() for k, v in fitting.items() if v.shape == own[k].shape}
+        model.load_state_dict({**own, **fitting})
+    return model
+
+
+def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor]:
+    """Give every configured rate a projector: its own, or the nearest trained one."""
+    out = dict(state)
+    prefix = "multi_modal_projector."
+    trained = sorted({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
+    for kind, rates in (("audio", config.audio_rates), ("video", config.video_rates)):
+        known = [int(name.split("_")[1]) for name in trained if name.startswith(kind)]
+        for rate in rates:
+            if rate in known or not known:
+                continue
+            nearest = min(known, key=lambda other: abs(other - rate))  # noqa: B023
+            source, target = f"{prefix}{kind}_{nearest}.", f"{prefix}{kind}_{rate}."
+            found = {k: v for k, v in state.items() if k.startswith(source)}
+            out |= {target + k[len(source) :]: v for k, v in found.items()}
+    return out
+
+
+def save_model(
+    model: AvsrModel,
+    folder: Path | str,
+    *,
+    lip_encoder: Path | str | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder.
+
+    Args:
+        model: the trained model.
+        folder: where to; made if it is not there.
+        lip_encoder: folder of the lip encoder to store beside it; the configuration then says ".".
+        dtype: of the stored numbers.
+        training: facts for `avsr info` and the model card.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    config = model.config.to_dict()
+    if lip_encoder is not None:
+        for name in ("lip_encoder.json", "lip_encoder.safetensors"):
+            shutil.copyfile(Path(lip_encoder) / name, folder / name)
+        config["video_tower"] = "."
+    facts = {
+        "avsr_format": FORMAT,
+        "model": config,
+        "frozen": {"language_model": fingerprint(model.llm)},
+        "training": dict(training or {}),
+    }
+    text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def load_checkpoint(
+    folder: Path | str, *, dtype: torch.dtype = torch.bfloat16
+) -> tuple[AvsrModel, Mapping[str, Any]]:
+    """Read a checkpoint folder for inference.
+
+    Args:
+        folder: written by `save_model`.
+        dtype: of the frozen LLM.
+
+    Returns:
+        The model in eval mode, and the stored facts.
+
+    Raises:
+        ModelError: not a checkpoint, damaged, or made with another LLM than the one it names.
+    """
+    folder = Path(folder)
+    config, facts = read_config(folder)
+    try:
+        state = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot read model.safetensors: {error}",
+            where=str(folder),
+            todo="Copy the folder again, whole.",
+        ) from error
+    model = build_model(config, folder=folder, dtype=dtype)
+    wanted = facts.get("frozen", {}).get("language_model")
+    if wanted is not None and wanted != fingerprint(model.llm):
+        raise ModelError(
+            f"the experts were trained inside another LLM than {config.language_model} is here",
+            where=str(folder),
+            todo="Use the LLM that config.json names, in the version that it was trained with.",
+        )
+    try:
+        model.load_state_dict({k: v.float() for k, v in state.items()})
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights do not fit the configuration: {str(error).splitlines()[0]}",
+            where=str(folder),
+            todo="Copy the folder again, whole; config.json and model.safetensors belong together.",
+        ) from error
+    return model.eval().requires_grad_(False), facts

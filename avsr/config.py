@@ -1,0 +1,79 @@
+"""What a model is made of, as plain data: the part of a checkpoint that is JSON.
+
+Data: `config.json` <-> AvsrConfig.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from avsr.errors import ConfigError
+from avsr.projector import ProjectorConfig
+from experts import MomeConfig
+
+Task = Literal["a", "v", "av"]
+PROMPTS: Mapping[Task, str] = {
+    "a": "Transcribe speech to text.",
+    "v": "Transcribe video to text.",
+    "av": "Transcribe speech and video to text.",
+}  # arXiv 2510.04136, appendix A.3
+
+
+@dataclass(frozen=True)
+class AvsrConfig:
+    """An audio-visual recogniser: frozen parts by name, trained parts by their sizes.
+
+    Args:
+        language_model: pinned name, hub id or folder of the frozen LLM.
+        audio_tower: pinned name, hub id or folder of a Whisper model.
+        video_tower: folder of a lip encoder, "." for the one beside this configuration, None for sound only.
+        audio_rates: trained audio rates.
+        video_rates: trained video rates; empty without a video tower.
+        compress: compressor of each modality, as `compressors.build` takes it.
+        projector: sizes of every projector.
+        mome: sizes and placement of the experts.
+        prompts: the instruction of each task.
+    """
+
+    language_model: str = "smollm2-135m-instruct"
+    audio_tower: str = "whisper-tiny.en"
+    video_tower: str | None = "."
+    audio_rates: tuple[int, ...] = (4, 16)
+    video_rates: tuple[int, ...] = (2, 5)
+    compress: Mapping[str, Any] = field(default_factory=lambda: {"name": "pool"})
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    mome: MomeConfig = field(default_factory=MomeConfig)
+    prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
+
+    def __post_init__(self) -> None:
+        """Check the rates."""
+        for name, rates in (("audio_rates", self.audio_rates), ("video_rates", self.video_rates)):
+            if any(r < 1 for r in rates) or len(set(rates)) != len(rates):
+                raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "AvsrConfig":
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            ConfigError: an unknown key.
+        """
+        unknown = set(data) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(
+                f"unknown keys {sorted(unknown)} in a model's configuration",
+                todo="The checkpoint may come from a newer version of this package.",
+            )
+        given = dict(data)
+        for key in ("audio_rates", "video_rates"):
+            if key in given:
+                given[key] = tuple(given[key])
+        if "projector" in given:
+            given["projector"] = ProjectorConfig(**given["projector"])
+        if "mome" in given:
+            given["mome"] = MomeConfig(**given["mome"])
+        return cls(**given)

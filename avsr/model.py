@@ -1,0 +1,245 @@
+"""The recogniser: token streams through per-rate projectors into a frozen LLM widened by MoME.
+
+Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss, or text by avsr/decode.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avsr.compress import compressors
+from avsr.config import AvsrConfig, Task
+from avsr.errors import ModelError
+from avsr.language_model import TextTokenizer
+from avsr.projector import Projector
+from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
+from avsr.rates import Rates
+from avsr.streams import Budget, TokenStream
+from experts import attach
+
+
+@dataclass(frozen=True)
+class Features:
+    """Tower features of a batch of clips; a row without a modality has length 0 there.
+
+    Args:
+        audio: audio stream at 50 Hz [B, Ta, Da], None if no clip has sound.
+        video: video stream at 25 Hz [B, Tv, Dv], None if no clip has lips.
+    """
+
+    audio: TokenStream | None
+    video: TokenStream | None
+
+
+@dataclass(frozen=True)
+class View:
+    """One clip of a batch read at one rate pair; a rate of None leaves the modality out."""
+
+    row: int
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a training step minimises, and its parts.
+
+    Args:
+        total: scalar to back-propagate.
+        text: mean cross-entropy over sequences (arXiv 2510.04136, section 3.2).
+        balance: load-balance loss of the routers, before its weight.
+        per_view: cross-entropy of each sequence [V], detached.
+    """
+
+    total: Tensor
+    text: Tensor
+    balance: Tensor
+    per_view: Tensor
+
+
+def task_of(rates: Rates) -> Task:
+    """Which task a rate pair asks for."""
+    if rates.video is None:
+        return "a"
+    return "v" if rates.audio is None else "av"
+
+
+class AvsrModel(nn.Module):
+    """Projectors, markers and experts around a frozen LLM.
+
+    The LLM is not a submodule: `state_dict` holds only what is trained.
+
+    Args:
+        config: sizes and rates.
+        llm: frozen Llama- or Qwen-type causal LM from transformers.
+        tokenizer: its tokenizer.
+        audio_width: width of the audio tower's features.
+        video_width: width of the video tower's features, None without one.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: AvsrConfig,
+        llm: Any,
+        tokenizer: TextTokenizer,
+        *,
+        audio_width: int,
+        video_width: int | None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self._llm = (llm,)  # in a tuple, so that torch does not register the frozen LLM
+        table = llm.get_input_embeddings().weight
+        width = table.shape[1]
+        gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
+        self.compressor = compressors.build(dict(config.compress))
+        widths = {"audio": audio_width, "video": video_width}
+        self.multi_modal_projector = nn.ModuleDict()
+        generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for kind, rates in self.rates.items():
+                for rate in rates:
+                    inputs = widths[kind]
+                    if inputs is None:
+                        raise ModelError(f"{kind} rates are configured, but there is no tower")
+                    inputs = inputs * rate if config.compress["name"] == "stack" else inputs
+                    self.multi_modal_projector[f"{kind}_{rate}"] = Projector(
+                        inputs, width, config.projector, gain=gain
+                    )
+        self.prompter = Prompter(width, deviation, generator)
+        self.mome = attach(llm, config.mome, seed=seed)
+        self._prompts = {t: torch.tensor(tokenizer.encode(p)) for t, p in config.prompts.items()}
+
+    @property
+    def llm(self) -> Any:
+        """The frozen language model."""
+        return self._llm[0]
+
+    @property
+    def rates(self) -> Mapping[str, tuple[int, ...]]:
+        """Trained rates of each modality."""
+        return {"audio": self.config.audio_rates, "video": self.config.video_rates}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.prompter.markers.device
+
+    def check(self, rates: Rates) -> None:
+        """Refuse a rate that was not trained.
+
+        Raises:
+            ModelError: names the trained rates.
+        """
+        for kind, rate in (("audio", rates.audio), ("video", rates.video)):
+            if rate is not None and rate not in self.rates[kind]:
+                trained = ", ".join(map(str, self.rates[kind])) or "none"
+                raise ModelError(
+                    f"{kind} rate {rate} was not trained",
+                    todo=f"Choose one of the trained {kind} rates: {trained}.",
+                )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] -> the LLM's input embeddings [..., H]."""
+        out: Tensor = self.llm.get_input_embeddings()(ids.to(self.device))
+        return out
+
+    def tokens(self, features: Features, views: Sequence[View]) -> dict[str, TokenStream]:
+        """Compress and project each modality once at every rate that some view asks for.
+
+        Returns:
+            "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows.
+        """
+        out = {}
+        for kind in ("audio", "video"):
+            stream: TokenStream | None = getattr(features, kind)
+            wanted = sorted({getattr(v.rates, kind) for v in views} - {None})
+            if not wanted:
+                continue
+            if stream is None:
+                raise ModelError(f"a view asks for {kind}, but the batch has none")
+            budgets = [Budget.rate(rate) for rate in wanted]
+            for rate, short in zip(wanted, self.compressor.multi(stream, budgets), strict=True):
+                out[f"{kind}_{rate}"] = self.project(short, kind, rate)
+        return out
+
+    def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
+        """One compressed stream through the projector of its rate."""
+        x = self.multi_modal_projector[f"{kind}_{rate}"](stream.x, stream.mask)
+        return stream.replace(x=x)
+
+    def sequences(
+        self,
+        features: Features,
+        views: Sequence[View],
+        texts: Sequence[Tensor] | None = None,
+    ) -> Sequences:
+        """Lay out one LLM sequence a view.
+
+        Args:
+            features: tower features of the batch.
+            views: which row at which rates.
+            texts: transcript tokens [S] of each *row* to train on, None to generate.
+
+        Returns:
+            Right-padded with labels for training, left-padded for generation.
+        """
+        for rates in {view.rates for view in views}:
+            self.check(rates)
+        streams = self.tokens(features, views)
+        bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
+        before = self.embed(torch.tensor([] if bos is None else [bos], dtype=torch.long))
+        prompts = {task: self.embed(ids) for task, ids in self._prompts.items()}
+        rows, targets = [], []
+        for view in views:
+            parts: dict[str, Tensor | None] = {}
+            for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
+                stream = None if rate is None else streams[f"{kind}_{rate}"]
+                parts[kind] = stream and stream.x[view.row, : int(stream.lengths[view.row])]
+            text = None if texts is None else texts[view.row].to(self.device)
+            prompt = prompts[task_of(view.rates)]
+            embedded = None if text is None else self.embed(text)
+            rows.append(
+                self.prompter.layout(parts["audio"], parts["video"], before, prompt, embedded)
+            )
+            if text is not None:
+                targets.append(torch.cat([text, text.new_tensor([eos])]))
+        return pad_left(rows) if texts is None else pad_right(rows, targets)
+
+    def forward(
+        self,
+        features: Features,
+        views: Sequence[View],
+        texts: Sequence[Tensor],
+        *,
+        balance: float = 0.01,
+    ) -> Losses:
+        """Training loss over all views in one LLM forward.
+
+        Args:
+            features: tower features of the batch.
+            views: which row at which rates; every combination for Matryoshka mode "all".
+            texts: transcript tokens [S] of each row.
+            balance: weight of the load-balance loss.
+        """
+        batch = self.sequences(features, views, texts)
+        pairs = {rates: i for i, rates in enumerate(dict.fromkeys(v.rates for v in views))}
+        groups = torch.tensor([pairs[view.rates] for view in views], device=self.device)
+        with self.mome.tokens(batch.mask, groups=groups, collect="balance"):
+            hidden = self.llm.model(
+                inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=False
+            ).last_hidden_state
+        supervised = batch.labels != IGNORE  # the vocabulary is wide: score only what is supervised
+        logits = self.llm.lm_head(hidden[supervised]).float()
+        nll = F.cross_entropy(logits, batch.labels[supervised], reduction="none")
+        counts = supervised.sum(1)
+        owner = torch.arange(len(views), device=nll.device).repeat_interleave(counts)
+        per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
+        text, load = per_view.mean(), self.mome.balance_loss()
+        return Losses(text + balance * load, text, load, per_view.detach())

@@ -1,0 +1,1 @@
+"""Training with Lightning: data, Matryoshka objective, command line. Inference imports nothing of it."""

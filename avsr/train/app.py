@@ -1,0 +1,59 @@
+"""`avsr train fit|validate|test|predict -c recipes/...`: LightningCLI over the task and the data.
+
+Data: YAML -> AvsrTask, SpeechData, Trainer. The rate is never a saved hyper-parameter.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from avsr.train.datamodule import SpeechData
+from avsr.train.module import AvsrTask
+
+
+class TrainCLI(LightningCLI):
+    """Says once what the task and the data share."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The data read the towers that the model's configuration names."""
+        parser.link_arguments("model.model", "data.model")
+
+
+class Export(Callback):
+    """Writes a checkpoint folder of trained parts whenever Lightning saves one, and at the end.
+
+    Args:
+        folder: where to.
+        lip_encoder: folder of the lip encoder to store beside it.
+    """
+
+    def __init__(self, folder: str, lip_encoder: str | None = None) -> None:
+        self.folder, self.lip_encoder = folder, lip_encoder
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Export the final weights."""
+        self._write(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        """Export beside each saved state."""
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: Any, task: AvsrTask) -> None:
+        if trainer.is_global_zero:
+            facts = {"steps": trainer.global_step, "seed": task.seed}
+            task.save(Path(self.folder), lip_encoder=self.lip_encoder, training=facts)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one Lightning subcommand."""
+    TrainCLI(
+        AvsrTask,
+        SpeechData,
+        args=list(arguments),
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+    )
+    return 0

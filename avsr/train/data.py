@@ -1,0 +1,212 @@
+"""Clips as batches of tower features: the LightningDataModule.
+
+Data: manifest -> Batch(features, texts) of clips of like length.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from avsr.errors import ConfigError
+from avsr.language_model import TextTokenizer
+from avsr.manifest import Item, read_manifest
+from avsr.model import Features
+from avsr.streams import TokenStream
+from avsr.train.features import ClipFeatures, FeatureStore, Variant
+from avsr.train.sampler import BucketSampler
+from frontends.noise import seed_of
+
+AUDIO_HZ, VIDEO_HZ = 50.0, 25.0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One source of clips.
+
+    Args:
+        manifest: JSON-lines manifest.
+        corpora: names to keep, all when empty.
+        variants: ways of reading a clip; an epoch reads each clip in one of them, in turn.
+        repeat: times that a clip counts per epoch.
+    """
+
+    manifest: str
+    corpora: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = (Variant(),)
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class Masks:
+    """SpecAugment (arXiv 1904.08779) on tower features, audio and video alike.
+
+    Args:
+        per_second: expected time masks a second of clip.
+        longest: longest time mask, s.
+        channels: share of channels that a channel mask may hide.
+        drop_modality: chance that a row's audio, and as often its video, is all masked in a two-modality view.
+    """
+
+    per_second: float = 0.4
+    longest: float = 0.3
+    channels: float = 0.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips ready for the model.
+
+    Args:
+        items: the clips.
+        features: their tower features.
+        texts: transcript token ids [S] of each clip, without EOS.
+        draw: seed for what the training step draws (tasks and rates).
+    """
+
+    items: tuple[Item, ...]
+    features: Features
+    texts: tuple[Tensor, ...]
+    draw: int
+
+
+@dataclass(frozen=True)
+class _Sample:
+    item: Item
+    audio: Tensor
+    video: Tensor
+    text: Tensor
+
+
+def hide(
+    features: NDArray[np.float16], hz: float, masks: Masks, rng: np.random.Generator
+) -> NDArray[np.float16]:
+    """Zero random spans and channels of [T, D]; draws nothing when the masks are empty."""
+    out = features.copy()
+    longest = min(int(masks.longest * hz), len(out) // 4)
+    for _ in range(rng.poisson(masks.per_second * len(out) / hz)):
+        width = int(rng.integers(0, longest + 1))
+        start = int(rng.integers(0, len(out) - width + 1))
+        out[start : start + width] = 0
+    width = int(rng.integers(0, int(masks.channels * out.shape[1]) + 1))
+    start = int(rng.integers(0, out.shape[1] - width + 1))
+    out[:, start : start + width] = 0
+    return out
+
+
+class ClipDataset(Dataset[_Sample]):
+    """Clips with their variants and masks; what is drawn depends on (seed, epoch, clip) alone."""
+
+    def __init__(
+        self,
+        entries: Sequence[tuple[Item, tuple[Variant, ...]]],
+        store: FeatureStore,
+        tokenizer: TextTokenizer,
+        masks: Masks | None,
+        seed: int,
+    ) -> None:
+        self.entries, self.store, self.tokenizer = entries, store, tokenizer
+        self.masks, self.seed = masks, seed
+
+    def __len__(self) -> int:
+        """Number of clips, repeats counted."""
+        return len(self.entries)
+
+    def __getitem__(self, key: Any) -> _Sample:
+        """Sample of (index, epoch)."""
+        index, epoch = key
+        item, variants = self.entries[index]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        first = seed_of(item.id, "variant") + index  # repeats of a clip start at other variants
+        found = self.store.get(item, variants[(first + epoch) % len(variants)])
+        audio, video = found.audio, found.video
+        if self.masks is not None:
+            shift = int(rng.integers(0, 4))  # pooling windows fall elsewhere each time
+            audio = hide(audio[min(shift, len(audio) - 1) :], AUDIO_HZ, self.masks, rng)
+            if video is not None:
+                cut = min(shift // 2, len(video) - 1)
+                video = hide(video[cut:], VIDEO_HZ, self.masks, rng)
+        text = torch.tensor(self.tokenizer.encode(" " + item.text))
+        lips = np.zeros((0, self._video_width()), np.float16) if video is None else video
+        return _Sample(item, _float(audio), _float(lips), text)
+
+    def _video_width(self) -> int:
+        tower = self.store.video_tower
+        return 1 if tower is None else tower.width
+
+
+def _float(array: NDArray[np.float16]) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
+    """Pad samples into a batch."""
+    return Batch(
+        items=tuple(s.item for s in samples),
+        features=Features(
+            _stream([s.audio for s in samples], AUDIO_HZ),
+            _stream([s.video for s in samples], VIDEO_HZ),
+        ),
+        texts=tuple(s.text for s in samples),
+        draw=draw,
+    )
+
+
+def _stream(rows: Sequence[Tensor], hz: float) -> TokenStream | None:
+    lengths = torch.tensor([len(r) for r in rows])
+    if int(lengths.max()) == 0:
+        return None
+    return TokenStream.from_features(pad_sequence(list(rows), batch_first=True), lengths, hz)
+
+
+class Loader(DataLoader[Any]):
+    """A DataLoader whose place can be saved, so that a killed run meets no clip twice and misses none.
+
+    Lightning asks for `state_dict` after the batch in hand has been trained on.
+    """
+
+    def __init__(self, dataset: ClipDataset, sampler: BucketSampler, workers: int = 0) -> None:
+        self.place = sampler
+        super().__init__(
+            dataset,
+            batch_sampler=_Keyed(sampler),
+            collate_fn=_collate_keyed(dataset.seed, sampler),
+            num_workers=workers,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Place in the run."""
+        return self.place.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a place in the run."""
+        self.place.load_state_dict(state)
+
+
+class _Keyed:
+    """Gives the dataset (index, epoch) pairs, so that augmentation follows the sampler's epoch."""
+
+    def __init__(self, sampler: BucketSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        for batch in self.sampler:
+            yield [(index, self.sampler.epoch) for index in batch]
+
+
+def _collate_keyed(seed: int, sampler: BucketSampler):  # type: ignore[no-untyped-def]
+    def run(samples: Sequence[_Sample]) -> Batch:
+        return collate(samples, draw=seed_of(samples[0].item.id, f"{seed} {sampler.epoch}"))
+
+    return run

@@ -1,0 +1,154 @@
+"""Corpora and towers behind the batches: the LightningDataModule.
+
+Data: manifests -> Loader of Batch for fit, validate, test and predict.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from avsr.checkpoint import lip_folder
+from avsr.config import AvsrConfig
+from avsr.errors import ConfigError
+from avsr.language_model import load_tokenizer
+from avsr.manifest import Item, read_manifest
+from avsr.train.data import ClipDataset, Corpus, Loader, Masks
+from avsr.train.features import FeatureStore, Variant, make_babble, read_noise
+from avsr.train.sampler import BucketSampler
+from avsr.weights import resolve
+from frontends.audio_tower import WhisperTower
+from frontends.lips import LipTracker
+from frontends.video_tower import LipEncoder
+
+
+class SpeechData(lightning.LightningDataModule):
+    """Clips of one or several corpora as batches of frozen tower features.
+
+    Splits come from the manifests: `train` is fitted, `validation` selects, `test` is read by `avsr train test` alone.
+
+    Args:
+        train: corpora to fit.
+        held_out: corpora of validation and test, always read clean.
+        model: configuration whose towers make the features.
+        cache: folder of the feature cache.
+        noise: noise manifest; only its `train` split is read.
+        babble: how many babbles to make from the first corpus's LibriSpeech train speakers.
+        masks: SpecAugment on features, None for none.
+        batch_seconds: most seconds in a batch.
+        max_clips: most clips in a batch.
+        workers: loader processes.
+        seed: of order, variants and masks.
+    """
+
+    def __init__(
+        self,
+        train: list[Corpus],
+        held_out: list[Corpus],
+        model: AvsrConfig,
+        cache: str = ".cache/features",
+        noise: str | None = None,
+        babble: int = 0,
+        masks: Masks | None = None,
+        batch_seconds: float = 100.0,
+        max_clips: int = 32,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.corpora, self.held_out, self.model = train, held_out, model
+        self.cache, self.noise, self.babble, self.masks = cache, noise, babble, masks
+        self.batch_seconds, self.max_clips, self.workers = batch_seconds, max_clips, workers
+        self.seed = seed
+        self._store: FeatureStore | None = None
+
+    def store(self) -> FeatureStore:
+        """The towers behind the cache, loaded once."""
+        if self._store is None:
+            lips = self.model.video_tower is not None
+            noise = read_noise(self.noise) if self.noise is not None else {}
+            if self.babble:
+                noise |= make_babble(self.corpora[0].manifest, self.babble, self.seed)
+            self._store = FeatureStore(
+                self.cache,
+                WhisperTower.from_folder(resolve(self.model.audio_tower)),
+                LipEncoder.from_folder(lip_folder(self.model, None)) if lips else None,
+                LipTracker(weights=Path(resolve("face-models"))) if lips else None,
+                noise,
+            )
+        return self._store
+
+    def setup(self, stage: str) -> None:
+        """Read the manifests and open the towers."""
+        self.tokenizer = load_tokenizer(resolve(self.model.language_model))
+        self.store()
+
+    def dataset(self, corpora: Sequence[Corpus], split: str) -> ClipDataset:
+        """Clips of one split; augmented only if it is `train`."""
+        fitted = split == "train"
+        entries: list[tuple[Item, tuple[Variant, ...]]] = []
+        for corpus in corpora:
+            chosen = read_manifest(corpus.manifest, _keeps(corpus.corpora, split))
+            variants = corpus.variants if fitted else (Variant(),)
+            entries += [(item, variants) for item in chosen] * (corpus.repeat if fitted else 1)
+        if not entries:
+            raise ConfigError(f"no clips of split {split!r} in {[c.manifest for c in corpora]}")
+        masks = self.masks if fitted else None
+        return ClipDataset(entries, self.store(), self.tokenizer, masks, self.seed)
+
+    def train_dataloader(self) -> Loader:
+        """Augmented train clips, in an order that survives a kill."""
+        dataset = self.dataset(self.corpora, "train")
+        trainer = self.trainer
+        sampler = BucketSampler(
+            [item.duration for item, _ in dataset.entries],
+            batch_seconds=self.batch_seconds,
+            max_clips=self.max_clips,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer is not None else 0,
+            world=trainer.world_size if trainer is not None else 1,
+        )
+        return Loader(dataset, sampler, self.workers)
+
+    def val_dataloader(self) -> list[Loader]:
+        """Validation clips, one loader a corpus, clean."""
+        return self._held_out("validation")
+
+    def test_dataloader(self) -> list[Loader]:
+        """Test clips, one loader a corpus, clean."""
+        return self._held_out("test")
+
+    predict_dataloader = test_dataloader
+
+    def _held_out(self, split: str) -> list[Loader]:
+        loaders = []
+        for corpus in self.held_out:
+            dataset = self.dataset([corpus], split)
+            durations = [item.duration for item, _ in dataset.entries]
+            sampler = BucketSampler(
+                durations, batch_seconds=2 * self.batch_seconds, max_clips=32, jitter=0.0
+            )
+            loaders.append(Loader(dataset, sampler))
+        return loaders
+
+    def prepare(self, progress: Callable[[int, int], Any] | None = None) -> None:
+        """Encode every train clip in every variant and every validation clip, so that fitting only reads."""
+        store = self.store()
+        jobs = [
+            (item, variant)
+            for corpus in self.corpora
+            for item in read_manifest(corpus.manifest, _keeps(corpus.corpora, "train"))
+            for variant in corpus.variants
+        ]
+        for corpus in self.held_out:
+            chosen = read_manifest(corpus.manifest, _keeps(corpus.corpora, "validation"))
+            jobs += [(item, Variant()) for item in chosen]
+        for number, (item, variant) in enumerate(jobs):
+            store.get(item, variant)
+            if progress is not None:
+                progress(number + 1, len(jobs))
+
+
+def _keeps(corpora: Sequence[str], split: str) -> Callable[[Item], bool]:
+    return lambda item: item.split == split and (not corpora or item.corpus in corpora)

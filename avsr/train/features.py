@@ -1,0 +1,223 @@
+"""Frozen tower features on disk, keyed by content and configuration.
+
+Data: Item + Variant -> audio features [Ta, D] and video features [Tv, D] as float16 arrays. A variant is one way of
+damaging a clip (noise at some SNR, another tempo, a mirrored mouth); each is drawn from the clip's id, so it is the same in
+every run.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avsr.errors import ConfigError
+from avsr.manifest import Item, read_manifest
+from frontends.audio_tower import WhisperTower
+from frontends.lips import LipTracker
+from frontends.media import open_clip
+from frontends.noise import babble, mix, seed_of
+from frontends.video_tower import LipEncoder
+
+Array = NDArray[np.float32]
+HALF = np.float16
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of reading a clip.
+
+    Args:
+        name: distinguishes variants of equal settings; seeds their random draws.
+        snr_db: range to draw a signal-to-noise ratio from, None for clean sound.
+        tempo: 1.1 plays the sound 10 % faster (and higher), lips too.
+        mirror: how the mouth crop is shown.
+    """
+
+    name: str = "clean"
+    snr_db: tuple[float, float] | None = None
+    tempo: float = 1.0
+    mirror: str = "no"
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Tower features of one clip.
+
+    Args:
+        audio: [Ta, Da] at 50 Hz.
+        video: [Tv, Dv] at 25 Hz, None without lips.
+    """
+
+    audio: NDArray[np.float16]
+    video: NDArray[np.float16] | None
+
+
+class FeatureStore:
+    """Encodes clips with the frozen towers, once.
+
+    Args:
+        folder: cache on disk.
+        audio_tower: Whisper encoder.
+        video_tower: lip encoder, None to leave lips out.
+        tracker: finds mouths, needed with a video tower.
+        noise: waveforms to mix from, by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        audio_tower: WhisperTower,
+        video_tower: LipEncoder | None = None,
+        tracker: LipTracker | None = None,
+        noise: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.audio_tower, self.video_tower, self.tracker = audio_tower, video_tower, tracker
+        self.noise = dict(noise or {})
+        self._audio_key = _fingerprint(audio_tower)
+        self._video_key = _fingerprint(video_tower) if video_tower is not None else ""
+        self._noise_key = _digest(*(self.noise[k].tobytes() for k in sorted(self.noise)))
+
+    def get(self, item: Item, variant: Variant) -> ClipFeatures:
+        """Features of a clip, from disk if they were made before."""
+        stat = item.path.stat()
+        settings, noise = f"tempo {variant.tempo}", ""
+        if variant.snr_db is not None:
+            settings += f" snr {variant.snr_db} {variant.name}"
+            noise = self._noise_key
+        clip = f"{item.id} {stat.st_size} {_head(item.path)}"
+        audio = self._cached(
+            _digest(clip, self._audio_key, settings, noise), lambda: self._audio(item, variant)
+        )
+        video = None
+        if item.has_video and self.video_tower is not None:
+            looks = f"mirror {variant.mirror} tempo {variant.tempo}"
+            video = self._cached(
+                _digest(clip, self._video_key, looks), lambda: self._video(item, variant)
+            )
+        return ClipFeatures(audio, video)
+
+    def crops(self, item: Item) -> NDArray[np.uint8]:
+        """Mouth crops [T, 96, 96] of a clip; kept apart, since every encoder reads the same."""
+        stat = item.path.stat()
+        key = _digest("roi", f"{item.id} {stat.st_size} {_head(item.path)}")
+
+        def track() -> NDArray[np.uint8]:
+            if self.tracker is None:
+                raise ConfigError("lips are wanted, but no lip tracker was given")
+            return self.tracker.track(open_clip(item.path, streams="v")).crops
+
+        return self._cached(key, track)
+
+    def _cached(self, key: str, make):  # type: ignore[no-untyped-def]
+        """Array of that key, made and written atomically if it is not there."""
+        path = self.folder / key[:2] / f"{key}.npy"
+        if path.exists():
+            return np.load(path)
+        array = make()
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.tmp")
+        with open(part, "wb") as file:
+            np.save(file, array)
+        os.replace(part, path)
+        return array
+
+    def _audio(self, item: Item, variant: Variant) -> NDArray[np.float16]:
+        wave = open_clip(item.path, streams="a").audio
+        if wave is None:
+            raise ConfigError("a clip of the manifest has no sound", where=str(item.path))
+        wave = stretch(wave, variant.tempo)
+        if variant.snr_db is not None:
+            seed = seed_of(item.id, variant.name)
+            rng = np.random.default_rng(seed)
+            names = sorted(self.noise)
+            if not names:
+                raise ConfigError("a variant wants noise, but no noise was given")
+            noise = self.noise[names[int(rng.integers(len(names)))]]
+            wave = mix(wave, noise, snr_db=float(rng.uniform(*variant.snr_db)), seed=seed)
+        sound = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+        features, _ = self.audio_tower(sound[None], torch.tensor([len(sound)]))
+        return features[0].numpy().astype(HALF)
+
+    def _video(self, item: Item, variant: Variant) -> NDArray[np.float16]:
+        assert self.video_tower is not None
+        crops = self.crops(item)
+        if variant.mirror == "yes":
+            crops = np.ascontiguousarray(crops[:, :, ::-1])
+        if variant.tempo != 1.0:
+            index = (np.arange(round(len(crops) / variant.tempo)) * variant.tempo).round()
+            crops = crops[index.astype(int).clip(0, len(crops) - 1)]
+        with torch.no_grad():
+            frames = torch.from_numpy(crops)[None]
+            features, _ = self.video_tower(frames, torch.tensor([len(crops)]))
+        return features[0].numpy().astype(HALF)
+
+
+def stretch(wave: Array, tempo: float) -> Array:
+    """Play a waveform [S] at another speed, pitch included, as speed perturbation does."""
+    if tempo == 1.0:
+        return wave
+    from torchaudio.functional import resample
+
+    out: Array = resample(torch.from_numpy(wave), round(160 * tempo), 160).numpy()
+    return out
+
+
+def read_noise(manifest: Path | str) -> dict[str, Array]:
+    """Training noise by name; files of other splits are never read."""
+    path = Path(manifest)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    out = {}
+    for row in rows:
+        if row["split"] == "train":
+            # file names are relative to the corpus folder, one above the noise manifest
+            clip = open_clip(path.parent.parent / row["audio_filepath"], streams="a")
+            if clip.audio is not None:
+                out[row["id"]] = clip.audio
+    return out
+
+
+def make_babble(manifest: Path | str, count: int, seed: int) -> dict[str, Array]:
+    """Babble of three to eight LibriSpeech train speakers, 20 s each.
+
+    Args:
+        manifest: the corpus's manifest.
+        count: how many.
+        seed: of the choice of talkers.
+    """
+    items = read_manifest(manifest, lambda i: i.split == "train" and i.corpus == "librispeech")
+    rng = np.random.default_rng(seed)
+    out = {}
+    for number in range(count):
+        chosen = rng.choice(len(items), size=24, replace=False)
+        waves = [open_clip(items[i].path, streams="a").audio for i in chosen]
+        speech = [wave for wave in waves if wave is not None]
+        talkers = int(rng.integers(3, 9))
+        out[f"babble_{number}"] = babble(speech, talkers=talkers, seconds=20.0, seed=seed + number)
+    return out
+
+
+def _fingerprint(tower: torch.nn.Module) -> str:
+    """Digest of a tower's weights."""
+    return _digest(*(p.detach().cpu().numpy().tobytes() for p in tower.state_dict().values()))
+
+
+def _head(path: Path) -> str:
+    """Digest of a file's first megabyte."""
+    with open(path, "rb") as file:
+        return _digest(file.read(1 << 20))
+
+
+def _digest(*parts: str | bytes) -> str:
+    hashed = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hashed.update(len(data).to_bytes(8, "little") + data)
+    return hashed.hexdigest()[:32]

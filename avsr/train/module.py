@@ -1,0 +1,275 @@
+"""The training objective as a LightningModule: every rate pair, or a drawn one, through one LLM forward.
+
+Data: Batch -> Losses. Frozen towers were run once, by the data module; all views of a step share one LLM forward.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import jiwer
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from avsr.checkpoint import build_model, save_model
+from avsr.config import AvsrConfig, Task
+from avsr.ctc import EmbeddingCtc
+from avsr.decode import decode
+from avsr.manifest import read_manifest
+from avsr.model import AvsrModel, View
+from avsr.normalize import normalize
+from avsr.rates import Rates
+from avsr.train.data import Batch
+
+Matryoshka = Literal["all", "sample"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Args:
+        matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one drawn pair.
+        tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
+        rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
+        balance: weight of the load-balance loss.
+        ctc: weight of the alignment loss of the projectors at the rates of `ctc_rates`.
+        ctc_rates: projectors that are also aligned by CTC, as "audio_4".
+    """
+
+    matryoshka: Matryoshka = "sample"
+    tasks: Mapping[Task, float] = field(default_factory=lambda: {"a": 0.3, "v": 0.3, "av": 0.4})
+    rate_weights: tuple[float, ...] = ()
+    balance: float = 0.01
+    ctc: float = 0.0
+    ctc_rates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW under a cosine schedule with warm-up.
+
+    Args:
+        lr: peak learning rate of experts and markers.
+        projector_lr: peak learning rate of the projectors and the alignment.
+        weight_decay: of matrices; vectors have none.
+        warmup: steps of linear warm-up.
+        steps: length of the cosine, steps.
+        floor: share of the peak at the end.
+    """
+
+    lr: float = 1e-3
+    projector_lr: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: int = 50
+    steps: int = 1000
+    floor: float = 0.02
+
+    def at(self, step: int) -> float:
+        """Share of the peak at a step."""
+        done = min(1.0, step / max(1, self.steps))
+        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+        return cosine * min(1.0, (step + 1) / max(1, self.warmup))
+
+
+class AvsrTask(lightning.LightningModule):
+    """Trains projectors, markers and experts.
+
+    Args:
+        model: configuration of the recogniser.
+        objective: what is minimised.
+        schedule: how.
+        start: checkpoint folder to start from, None for fresh weights; projectors of other rates start from the nearest.
+        align_only: "yes" trains the projectors by CTC alone, without an LLM forward.
+        vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None without CTC.
+        seed: of the initial weights and of the drawn tasks and rates.
+    """
+
+    def __init__(
+        self,
+        model: AvsrConfig,
+        objective: Objective = Objective(),  # noqa: B008
+        schedule: Schedule = Schedule(),  # noqa: B008
+        start: str | None = None,
+        align_only: Literal["yes", "no"] = "no",
+        vocabulary: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.objective, self.schedule, self.align_only = objective, schedule, align_only
+        self.seed = seed
+        self.model: AvsrModel = build_model(model, start=start, seed=seed)
+        self.ctc: EmbeddingCtc | None = None
+        if objective.ctc > 0 or align_only == "yes":
+            if vocabulary is None:
+                raise ValueError("a CTC loss needs the transcripts that its vocabulary comes from")
+            clips = read_manifest(vocabulary, lambda item: item.split == "train")
+            ids = {i for clip in clips for i in self.model.tokenizer.encode(" " + clip.text)}
+            table = self.model.llm.get_input_embeddings().weight
+            self.ctc = EmbeddingCtc(table, sorted(ids))
+
+    def views(self, batch: Batch) -> list[View]:
+        """Rate pairs at which each clip of a batch is read."""
+        audio, video = self.model.rates["audio"], self.model.rates["video"]
+        pairs: dict[Task, list[Rates]] = {
+            "a": [Rates(a, None) for a in audio],
+            "v": [Rates(None, v) for v in video],
+            "av": [Rates(a, v) for a, v in product(audio, video)],
+        }
+        rng = np.random.default_rng([self.seed, batch.draw])
+        out = []
+        for row in range(len(batch.items)):
+            lips = batch.features.video is not None and int(batch.features.video.lengths[row]) > 0
+            chances = {
+                task: chance
+                for task, chance in self.objective.tasks.items()
+                if chance > 0 and (lips or task == "a")
+            }
+            if not chances:
+                continue
+            if self.objective.matryoshka == "all":
+                out += [View(row, rates) for task in chances for rates in pairs[task]]
+            else:
+                total = sum(chances.values())
+                task = rng.choice(list(chances), p=[c / total for c in chances.values()])
+                out.append(View(row, pairs[task][self._draw(pairs[task], rng)]))
+        return out
+
+    def _draw(self, pairs: Sequence[Rates], rng: np.random.Generator) -> int:
+        """Index of a rate pair, by the audio rate's weight."""
+        weights = np.ones(len(pairs))
+        if self.objective.rate_weights:
+            rates = self.model.rates["audio"]
+            by_rate = dict(zip(rates, self.objective.rate_weights, strict=True))
+            weights = np.array([by_rate.get(p.audio, 1.0) for p in pairs])  # type: ignore[arg-type]
+        return int(rng.choice(len(pairs), p=weights / weights.sum()))
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """One step over all views of a batch."""
+        total = torch.zeros((), device=self.device)
+        if self.align_only == "no":
+            views = self.views(batch)
+            losses = self.model(batch.features, views, batch.texts, balance=self.objective.balance)
+            total = total + losses.total
+            self._log("text", losses.text)
+            self._log("balance", losses.balance)
+        if self.ctc is not None:
+            align = self._align(batch)
+            self._log("ctc", align)
+            total = total + (1.0 if self.align_only == "yes" else self.objective.ctc) * align
+        self._log("loss", total)
+        return total
+
+    def _align(self, batch: Batch) -> Tensor:
+        """CTC loss of the chosen projectors, mean over them."""
+        assert self.ctc is not None
+        total = torch.zeros((), device=self.device)
+        for name in self.objective.ctc_rates:
+            kind, rate = name.split("_")
+            if getattr(batch.features, kind) is None:
+                continue
+            only = Rates(int(rate), None) if kind == "audio" else Rates(None, int(rate))
+            stream = self.model.tokens(batch.features, [View(0, only)])[name]
+            total = total + self.ctc(stream, batch.texts)
+        return total / len(self.objective.ctc_rates)
+
+    def _log(self, name: str, value: Tensor) -> None:
+        self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=1)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last round's transcripts."""
+        self._said: dict[str, list[tuple[str, str]]] = {}
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Transcribe a batch at the finest and the coarsest rates of every task it allows."""
+        for name, texts in self._transcribe(batch).items():
+            self._said.setdefault(name, []).extend(texts)
+
+    def _transcribe(self, batch: Batch) -> dict[str, list[tuple[str, str]]]:
+        lips = batch.features.video is not None
+        audio, video = self.model.rates["audio"], self.model.rates["video"]
+        wanted = []
+        if self.align_only == "yes":
+            return self._read_alignment(batch)
+        if self.objective.tasks.get("a", 0) > 0:
+            wanted += [Rates(audio[0], None), Rates(audio[-1], None)]
+        if lips and self.objective.tasks.get("v", 0) > 0:
+            wanted += [Rates(None, video[0]), Rates(None, video[-1])]
+        if lips and self.objective.tasks.get("av", 0) > 0:
+            wanted += [Rates(audio[0], video[0]), Rates(audio[-1], video[-1])]
+        out = {}
+        corpus = batch.items[0].corpus or "clips"
+        for rates in dict.fromkeys(wanted):
+            views = [View(row, rates) for row in range(len(batch.items))]
+            found = decode(self.model, batch.features, views, [i.duration for i in batch.items])
+            pairs = [(i.text, h.text) for i, h in zip(batch.items, found, strict=True)]
+            out[f"{corpus}/a{rates.audio or 0}v{rates.video or 0}"] = pairs
+        return out
+
+    def _read_alignment(self, batch: Batch) -> dict[str, list[tuple[str, str]]]:
+        """What the aligned projectors read by themselves."""
+        assert self.ctc is not None
+        out = {}
+        for name in self.objective.ctc_rates:
+            kind, rate = name.split("_")
+            if getattr(batch.features, kind) is None:
+                continue
+            only = Rates(int(rate), None) if kind == "audio" else Rates(None, int(rate))
+            stream = self.model.tokens(batch.features, [View(0, only)])[name]
+            read = [self.model.tokenizer.decode(ids) for ids in self.ctc.greedy(stream)]
+            corpus = batch.items[0].corpus or "clips"
+            out[f"{corpus}/{name}"] = [
+                (i.text, t) for i, t in zip(batch.items, read, strict=True)
+            ]
+        return out
+
+    def on_validation_epoch_end(self) -> None:
+        """Corpus word error of each task and rate pair, and their mean to select by."""
+        values = []
+        for name, pairs in self._said.items():
+            truth = [normalize(t, "lrs3") for t, _ in pairs]
+            said = [normalize(s, "lrs3") for _, s in pairs]
+            values.append(jiwer.wer(truth, said))
+            self.log(f"val/{name}", values[-1], sync_dist=True)
+        if values:
+            self.log("val/wer", float(np.mean(values)), prog_bar=True, sync_dist=True)
+
+    test_step = validation_step
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
+
+    def predict_step(self, batch: Batch, index: int) -> dict[str, list[tuple[str, str]]]:
+        """References and transcripts of a batch by task and rate pair."""
+        return self._transcribe(batch)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with two peak rates and no decay of vectors."""
+        groups = []
+        projector = list(self.model.multi_modal_projector.parameters())
+        projector += [] if self.ctc is None else list(self.ctc.parameters())
+        known = {id(p) for p in projector}
+        rest = [] if self.align_only == "yes" else list(self.model.parameters())
+        rest = [p for p in rest if id(p) not in known]
+        schedule = self.schedule
+        for parameters, lr in ((projector, schedule.projector_lr), (rest, schedule.lr)):
+            for decay, chosen in (
+                (schedule.weight_decay, [p for p in parameters if p.ndim > 1]),
+                (0.0, [p for p in parameters if p.ndim <= 1]),
+            ):
+                if chosen and lr > 0:
+                    groups.append({"params": chosen, "lr": lr, "weight_decay": decay})
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.at)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def save(self, folder: Path | str, **facts: Any) -> None:
+        """Write what was trained as a checkpoint folder."""
+        save_model(self.model, folder, **facts)
