@@ -1,8 +1,10 @@
 """The library's front door: load a model, hand it clips, get transcripts.
 
-Data: media file -> Prepared (sound, mouth crops) -> tower features, once -> Transcript at any trained rate pair.
+Data: media file -> Prepared (sound, mouth crops) -> tower features, once -> Transcript at any
+trained rate pair.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from avsr.checkpoint import load_checkpoint, load_towers
+from avsr.checkpoint import load_checkpoint, load_towers, read_config
 from avsr.config import Task
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError, MediaError, RoiError
 from avsr.model import AvsrModel, Features, View, task_of
+from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
@@ -31,6 +34,11 @@ from frontends.lips import LipTracker, given
 from frontends.media import Clip, open_clip
 from frontends.noise import mix
 from frontends.video_tower import LipEncoder
+
+try:  # before transformers, which imports it unasked, and with it fails or not
+    import torchaudio  # noqa: F401
+except (ImportError, OSError):  # not there, or built for another torch: nothing here needs it
+    sys.modules["torchaudio"] = None  # type: ignore[assignment]  # now transformers sees none
 
 SAMPLE_RATE = 16_000
 SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
@@ -91,6 +99,7 @@ class Recogniser:
         audio_tower: Whisper encoder.
         video_tower: lip encoder, None for a sound-only model.
         facts: for the transcript's `model` field.
+        local_files_only: never ask the network for the face models.
     """
 
     def __init__(
@@ -99,9 +108,11 @@ class Recogniser:
         audio_tower: WhisperTower,
         video_tower: LipEncoder | None,
         facts: Mapping[str, Any],
+        *,
+        local_files_only: bool = False,
     ) -> None:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
-        self.facts = facts
+        self.facts, self.local_files_only = facts, local_files_only
         self._tracker: LipTracker | None = None
 
     @property
@@ -113,7 +124,7 @@ class Recogniser:
         """Every trained rate pair of a task, finest first."""
         audio = self.trained_rates["a"] if "a" in modality else [None]
         video = self.trained_rates["v"] if "v" in modality else [None]
-        return [Rates(a, v) for a, v in product(audio, video)]  # type: ignore[arg-type]
+        return [Rates(a, v) for a, v in product(audio, video)]
 
     def choose(
         self, modality: Task, rates: Rates | None, rate: Literal["fine", "coarse"] = "fine"
@@ -127,9 +138,7 @@ class Recogniser:
         if rates is not None:
             audio = preset.audio if rates.audio is None else rates.audio
             video = preset.video if rates.video is None else rates.video
-            preset = Rates(
-                audio if "a" in modality else None, video if "v" in modality else None
-            )
+            preset = Rates(audio if "a" in modality else None, video if "v" in modality else None)
         self.model.check(preset)
         return preset
 
@@ -194,7 +203,8 @@ class Recogniser:
         if fault is None:
             return wave
         if modality != "auto" or clip.video is None:
-            todo = "Use --modality v or auto." if clip.video is not None else "Give a clip with speech."
+            seen = clip.video is not None
+            todo = "Use --modality v or auto." if seen else "Give a clip with speech."
             raise MediaError(fault, where=clip.path, todo=todo)
         warnings.append(f"{fault}; read from the lips alone")
         return None
@@ -228,7 +238,8 @@ class Recogniser:
     def tracker(self) -> LipTracker:
         """The lip tracker, loaded when first needed."""
         if self._tracker is None:
-            self._tracker = LipTracker(weights=Path(resolve("face-models")))
+            folder = resolve("face-models", local_files_only=self.local_files_only)
+            self._tracker = LipTracker(weights=Path(folder))
         return self._tracker
 
     @torch.inference_mode()
@@ -391,7 +402,10 @@ def load_model(
     """
     folder = model_folder(model, local_files_only)
     chosen = _device(device)
-    loaded, facts = load_checkpoint(folder, dtype=_dtype(dtype))
+    config, _ = read_config(folder)
+    for frozen in (config.language_model, config.audio_tower):
+        resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
+    loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
     audio_tower, video_tower = load_towers(loaded.config, folder)
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
@@ -404,7 +418,9 @@ def load_model(
         "dtype": str(next(loaded.llm.parameters()).dtype).removeprefix("torch."),
         "format": facts["avsr_format"],
     }
-    return Recogniser(loaded.to(chosen), audio_tower, video_tower, about)
+    return Recogniser(
+        loaded.to(chosen), audio_tower, video_tower, about, local_files_only=local_files_only
+    )
 
 
 def transcribe(path: str | Path, *, model: str | Path = "default", **options: Any) -> Transcript:
@@ -440,21 +456,10 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used: {reason}", todo="Use --device cpu.") from error
+        raise ConfigError(
+            f"device {name!r} cannot be used: {reason}", todo="Use --device cpu."
+        ) from error
     return device
-
-
-def _dtype(name: str) -> torch.dtype:
-    """Turn a dtype option into a dtype; bf16 is two to three times faster than fp32 on CPUs too."""
-    names = {
-        "auto": torch.bfloat16,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-        "float32": torch.float32,
-    }
-    if name not in names:
-        raise ConfigError(f"unknown dtype {name!r}", todo=f"Choose one of {', '.join(names)}.")
-    return names[name]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 
 from avsr.errors import ModelError
 from avsr.normalize import spell_digits
@@ -39,15 +40,18 @@ class WhisperBaseline:
         from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
         try:
-            self.model: Any = WhisperForConditionalGeneration.from_pretrained(folder)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+            self.model: Any = WhisperForConditionalGeneration.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"not a whole Whisper model: {error}",
                 where=str(folder),
-                todo="Name a transformers folder or hub id of a Whisper model.",
+                todo="Name a transformers folder of a Whisper model.",
             ) from error
-        self.model.to(device).eval().requires_grad_(False)
+        torch.nn.Module.to(self.model, device)  # transformers' own `to` hides its types
+        self.model.eval().requires_grad_(False)
         self.device = torch.device(device)
         self.start = _start(self.tokenizer, language)
         self.settings = _settings(self.model, self.tokenizer, self.start)
@@ -65,6 +69,8 @@ class WhisperBaseline:
         Raises:
             ModelError: a wave is longer than Whisper's window.
         """
+        if not waves:
+            return []
         if any(len(wave) > _WINDOW for wave in waves):
             raise ModelError("the baseline reads at most 30 s", todo="Give shorter clips.")
         bands = self.model.config.num_mel_bins
@@ -89,9 +95,15 @@ def _start(tokenizer: Any, language: str) -> list[int]:
     """The tokens that ask for a transcript without time stamps."""
     known = tokenizer.get_vocab()
     # English-only models are told by their shifted vocabulary, not by a missing language token.
-    english = known["<|startoftranscript|>"] == 50257
+    english = known.get("<|startoftranscript|>") == 50257
     asked = [] if english else [f"<|{language}|>", "<|transcribe|>"]
-    return [known[name] for name in ("<|startoftranscript|>", *asked, "<|notimestamps|>")]
+    names = ("<|startoftranscript|>", *asked, "<|notimestamps|>")
+    absent = [name for name in names if name not in known]
+    if absent:
+        raise ModelError(
+            f"no token {absent[0]} in this Whisper model", where=f"language {language}"
+        )
+    return [known[name] for name in names]
 
 
 def _settings(model: Any, tokenizer: Any, start: Sequence[int]) -> Any:
@@ -101,7 +113,7 @@ def _settings(model: Any, tokenizer: Any, start: Sequence[int]) -> Any:
     vocabulary = tokenizer.get_vocab()
     end = vocabulary["<|endoftext|>"]
     special = {index for index in vocabulary.values() if index > end}
-    return GenerationConfig(  # type: ignore[no-untyped-call]
+    return GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_length=len(start) + _MAX_TOKENS,

@@ -50,7 +50,9 @@ class EmbeddingCtc(nn.Module):
         targets = [[self._class_of[i] for i in text.tolist() if i in self._class_of] for text in texts]
         sizes = torch.tensor([len(t) for t in targets])
         flat = torch.tensor([i for t in targets for i in t], dtype=torch.long)
-        logp = self.log_probs(stream.x).transpose(0, 1)
+        # A NaN at padding would reach the gradients.
+        x = stream.x.masked_fill(~stream.mask[..., None], 0.0)
+        logp = self.log_probs(x).transpose(0, 1)
         return F.ctc_loss(logp, flat, stream.lengths.cpu(), sizes, zero_infinity=True)
 
     @torch.no_grad()

@@ -24,6 +24,7 @@ Pairs = list[tuple[str, str]]
 
 _VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+_BFLOAT16 = 5
 _HEAD_SIZE = 64  # of every published Whisper
 _ENGLISH_END = 50256  # id of <|endoftext|> in the English models; one more in the others
 
@@ -51,18 +52,18 @@ def _read_variables(data: NDArray[np.uint8]) -> dict[str, Array]:
 
     def number(code: str) -> int:
         nonlocal at
-        (value,) = struct.unpack_from(f"<{code}", data, at)
+        (value,) = struct.unpack_from(f"<{code}", data.data, at)
         at += struct.calcsize(code)
         return int(value)
 
     def string() -> str:
         nonlocal at
         length = number("H")
-        raw = bytes(data[at : at + length])
+        text = bytes(data[at : at + length])
         at += length
-        if not raw.endswith(b"\0"):
+        if not text.endswith(b"\0"):
             raise ValueError("a name is cut")
-        return raw[:-1].decode()
+        return text[:-1].decode()
 
     version = number("I")
     if version != _VERSION:
@@ -73,14 +74,21 @@ def _read_variables(data: NDArray[np.uint8]) -> dict[str, Array]:
         name = string()
         shape = [number("I") for _ in range(number("B"))]
         code, size = number("B"), number("I")
-        if code not in _DTYPES:
+        if code != _BFLOAT16 and code not in _DTYPES:
             raise ValueError(f"{name} has number type {code}")
         if at + size > len(data):
             raise ValueError(f"{name} is cut")
-        variables[name] = data[at : at + size].view(_DTYPES[code]).reshape(shape)
+        raw = data[at : at + size]
+        if code == _BFLOAT16:  # the upper half of a float32, which NumPy has no name for
+            array = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        else:
+            array = raw.view(_DTYPES[code])
+        variables[name] = array.reshape(shape)
         at += size
     for _ in range(number("I")):
         alias, name = string(), string()
+        if name not in variables:
+            raise ValueError(f"{alias} stands for {name}, which is missing")
         variables[alias] = variables[name]
     return variables
 
@@ -111,9 +119,12 @@ def to_transformers(variables: Mapping[str, Array]) -> dict[str, Array]:
 
     def split(source: str, targets: list[str]) -> None:
         for part in ("weight", "bias"):
-            rows = np.split(take(f"{source}/{part}"), len(targets))
-            for target, array in zip(targets, rows, strict=True):
-                out[f"model.{target}.{part}"] = array
+            array = take(f"{source}/{part}")
+            if len(array) % len(targets):
+                raise ModelError("not a Whisper model of CTranslate2", where=f"odd {source}/{part}")
+            rows = np.split(array, len(targets))
+            for target, block in zip(targets, rows, strict=True):
+                out[f"model.{target}.{part}"] = block
 
     linear: Pairs = [("weight", "weight"), ("bias", "bias")]
     norm: Pairs = [("gamma", "weight"), ("beta", "bias")]

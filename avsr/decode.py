@@ -3,8 +3,10 @@
 Data: left-padded Sequences -> Hypothesis per row. Never inherits an LLM's sampling defaults.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ class DecodeOptions:
 
     def cap(self, seconds: float) -> int:
         """Most tokens for a clip; fast speech has about five a second."""
-        return self.max_new_tokens or 16 + round(8 * seconds)
+        return 16 + round(8 * seconds) if self.max_new_tokens is None else self.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def decode(
     """
     from transformers import GenerationConfig
 
+    if not views:
+        return []
     options = options or DecodeOptions()
     batch = model.sequences(features, views)
     caps = [options.cap(s) for s in seconds]
@@ -98,10 +102,14 @@ def decode(
         output_logits=options.beam_size == 1,
         output_scores=options.beam_size > 1,
     )
-    out = model.llm.generate(
-        inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), generation_config=settings
+    llm = _without_defaults(model.llm)
+    out = llm.generate(
+        inputs_embeds=batch.embeds,
+        attention_mask=batch.mask.long(),
+        generation_config=settings,
+        stopping_criteria=[_OwnCap(caps)],
     )
-    scores = _greedy_logprobs(out) if options.beam_size == 1 else _beam_logprobs(model, out)
+    scores = _greedy_logprobs(out) if options.beam_size == 1 else _beam_logprobs(llm, out)
     lengths = batch.mask.sum(1).tolist()
     return [
         _hypothesis(model, ids.tolist(), logp.tolist(), cap, int(n))
@@ -109,31 +117,57 @@ def decode(
     ]
 
 
-def _greedy_logprobs(out: object) -> Tensor:
-    """Log-probability [B, S] of each chosen token."""
-    logits = torch.stack(out.logits, dim=1).float()  # type: ignore[attr-defined]
-    chosen: Tensor = out.sequences  # type: ignore[attr-defined]
-    return logits.log_softmax(-1).gather(-1, chosen[..., None])[..., 0]
+class _OwnCap:
+    """Ends each row at its own cap: a beam search that went on would choose another sentence.
+
+    Args:
+        caps: most new tokens of each row.
+    """
+
+    def __init__(self, caps: Sequence[int]) -> None:
+        self.caps = torch.tensor(caps)
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """[B * beams, new tokens] -> [B * beams] bool, true where a row is full."""
+        caps = self.caps.to(input_ids.device)
+        return input_ids.shape[1] >= caps.repeat_interleave(len(input_ids) // len(caps))
 
 
-def _beam_logprobs(model: AvsrModel, out: object) -> Tensor:
+def _without_defaults(llm: Any) -> Any:
+    """The same modules under settings of nobody.
+
+    `generate` fills whatever we leave open (repetition penalty, suppressed tokens, ...) from the
+    settings shipped beside the weights. A shallow copy has none, and the LLM itself, which other
+    threads may be using, stays as it is.
+    """
+    from transformers import GenerationConfig
+
+    bare = copy.copy(llm)
+    bare.generation_config = GenerationConfig()
+    return bare
+
+
+def _greedy_logprobs(out: Any) -> Tensor:
+    """Log-probability [B, S] of each chosen token; one step at a time, the vocabulary is wide."""
+    steps = zip(out.logits, out.sequences.T, strict=True)
+    picked = [z.float().log_softmax(-1).gather(-1, ids[:, None]) for z, ids in steps]
+    return torch.cat(picked, dim=1)
+
+
+def _beam_logprobs(llm: Any, out: Any) -> Tensor:
     """Log-probability [B, S] of each token of the best beam."""
-    scores: Tensor = model.llm.compute_transition_scores(
-        out.sequences,  # type: ignore[attr-defined]
-        out.scores,  # type: ignore[attr-defined]
-        out.beam_indices,  # type: ignore[attr-defined]
-    )
+    scores: Tensor = llm.compute_transition_scores(out.sequences, out.scores, out.beam_indices)
     return scores
 
 
 def _hypothesis(
     model: AvsrModel, ids: list[int], logprobs: list[float], cap: int, prompt_tokens: int
 ) -> Hypothesis:
-    """Cut one row at EOS or at its own cap, so that batch and single agree."""
+    """Cut one row at its own cap, beyond which there is only filling, and at EOS."""
     eos = model.tokenizer.eos_id
-    end = ids.index(eos) if eos in ids else len(ids)
-    truncated = end > cap or (end == len(ids) and end >= cap)
-    end = min(end, cap)
+    ids = ids[:cap]
+    truncated = eos not in ids
+    end = len(ids) if truncated else ids.index(eos)
     scored = logprobs[: end if truncated else end + 1]
     text = " ".join(model.tokenizer.decode(ids[:end]).split())
     return Hypothesis(text, tuple(ids[:end]), tuple(scored), truncated, prompt_tokens)

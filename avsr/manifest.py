@@ -1,10 +1,11 @@
 """Manifests: one JSON object a line, one line a clip.
 
-Data: `manifest.jsonl` -> list of Item. Field names are NeMo's (`audio_filepath`, `duration`, `text`) plus `video_filepath`;
-paths are relative to the manifest's folder.
+Data: `manifest.jsonl` -> list of Item. Field names are NeMo's (`audio_filepath`, `duration`,
+`text`) plus `video_filepath`; paths are relative to the manifest's folder.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,22 @@ def read_manifest(path: Path | str, keep: Callable[[Item], bool] | None = None) 
         keep: which items to return, all by default.
 
     Raises:
-        ConfigError: no such file, or a line that is not a clip.
+        ConfigError: no such file, not UTF-8, or a line that is not a clip.
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")  # some editors open a file with a mark
     except OSError as error:
         raise ConfigError(
             f"cannot read the manifest: {error.strerror}", where=str(path), todo="Check the path."
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the manifest is not text: {error}",
+            where=str(path),
+            todo="A manifest is JSON, one object a line, in UTF-8.",
+        ) from error
+    lines = text.split("\n")  # not splitlines(): a JSON string may hold U+2028 and its like
     items = [_item(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
     return [item for item in items if keep is None or keep(item)]
 
@@ -64,15 +72,20 @@ def _item(line: str, number: int, path: Path) -> Item:
         row = json.loads(line)
         video = row.get("video_filepath")
         media = video or row["audio_filepath"]
+        duration = float(row["duration"])
+        if not media or not isinstance(row["text"], str):
+            raise ValueError("the file and the text must be strings, the file not an empty one")
+        if not (math.isfinite(duration) and duration > 0):
+            raise ValueError(f"duration must be above 0, got {duration}")
         return Item(
             id=str(row.get("id", media)),
             path=path.parent / media,
-            duration=float(row["duration"]),
-            text=str(row["text"]),
+            duration=duration,
+            text=row["text"],
             corpus=str(row.get("corpus", "")),
             split=str(row.get("split", "")),
             speaker=str(row.get("speaker", "")),
-            has_video=video is not None,
+            has_video=bool(video),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

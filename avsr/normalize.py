@@ -109,7 +109,7 @@ def _make_whisper_en() -> Normalizer:
             todo="Run: pip install whisper-normalizer.",
         )
     data = table.read_bytes()
-    rules = EnglishTextNormalizer(json.loads(data))  # type: ignore[no-untyped-call]
+    rules = EnglishTextNormalizer(json.loads(data))
     digest = hashlib.sha256(data).hexdigest()[:8]
     version = f"whisper-en/transformers-{transformers.__version__}+spelling-{digest}"
     return Normalizer("whisper-en", version, lambda text: " ".join(rules(text).split()))

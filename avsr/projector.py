@@ -3,6 +3,8 @@
 Data: TokenStream x [B, N, D] at one rate -> LLM input embeddings [B, N, H].
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -14,29 +16,67 @@ from torch import Tensor, nn
 class ProjectorConfig:
     """Sizes of a projector.
 
-    The paper (arXiv 2510.04136, section 4.1) has two linear layers with a ReLU between. Ours is that with
-    `context=1`; a wider first layer also sees the neighbouring tokens, which the frozen towers' features need on
-    small training data.
+    The paper (arXiv 2510.04136, section 4.1) has two linear layers with a ReLU between: `context=1, depth=0`. Small
+    towers say what sounds, hardly which word it belongs to; a wider first layer and blocks between the two layers
+    let a token see the word around it, which small training data needs.
+
+    Args:
+        width: between the two layers.
+        context: tokens under the first layer, odd.
+        depth: residual blocks between the two layers.
+        reach: tokens under each block, odd.
+        dropout: after the ReLU and in the blocks, in training.
+
+    Raises:
+        ValueError: sizes that make no projector.
     """
 
-    width: int = 1024  # between the two layers
-    context: int = 3  # tokens under the first layer, odd
-    dropout: float = 0.1  # after the ReLU, in training
+    width: int = 1024
+    context: int = 1
+    depth: int = 0
+    reach: int = 7
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        if self.context < 1 or self.context % 2 == 0:
-            raise ValueError(f"context must be odd and at least 1, got {self.context}")
+        for name, span in (("context", self.context), ("reach", self.reach)):
+            if span < 1 or span % 2 == 0:
+                raise ValueError(f"{name} must be odd and at least 1, got {span}")
+        if self.width < 1 or self.depth < 0 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"width={self.width}, depth={self.depth}, dropout={self.dropout} make no projector"
+            )
+
+
+class _Block(nn.Module):
+    """Residual block: each channel over `reach` tokens, then two linears over the channels."""
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm = nn.LayerNorm(width)
+        self.over = nn.Conv1d(
+            width, width, config.reach, padding=config.reach // 2, groups=width
+        )
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        y = self.norm(x) * keep  # tokens beyond the end count as zeros
+        y = self.over(y.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = x + self.dropout(self.second(F.gelu(self.first(y))))
+        return out
 
 
 class Projector(nn.Module):
-    """Norm, first layer over `context` tokens, ReLU, second layer, scaled to the LLM's embedding norm.
+    """Norm, first layer, ReLU, blocks, second layer, scaled to the LLM's embedding norm.
 
     Args:
         inputs: width D of the (compressed) tower features.
         outputs: width H of the LLM.
         config: sizes.
-        gain: norm of a typical LLM input embedding; outputs start at this norm and the gain is trained.
+        gain: norm of a typical LLM input embedding; outputs start there and the gain is trained.
     """
 
     def __init__(self, inputs: int, outputs: int, config: ProjectorConfig, *, gain: float) -> None:
@@ -44,6 +84,7 @@ class Projector(nn.Module):
         self.norm = nn.LayerNorm(inputs)
         self.first = nn.Conv1d(inputs, config.width, config.context, padding=config.context // 2)
         self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.second = nn.Linear(config.width, outputs)
         self.gain = nn.Parameter(torch.tensor(float(gain)))
 
@@ -58,7 +99,10 @@ class Projector(nn.Module):
             [B, N, H], zero where the mask is false.
         """
         keep = mask[..., None]
-        x = self.norm(x.float()).masked_fill(~keep, 0.0)  # neighbours beyond the end are zeros
+        x = x.float().masked_fill(~keep, 0.0)  # a NaN there would reach the norm's gradients
+        x = self.norm(x).masked_fill(~keep, 0.0)  # neighbours beyond the end are zeros
         x = self.dropout(F.relu(self.first(x.transpose(1, 2)).transpose(1, 2)))
+        for block in self.blocks:
+            x = block(x, keep)
         x = F.normalize(self.second(x).float(), dim=-1) * self.gain
         return x.masked_fill(~keep, 0.0)

@@ -222,7 +222,8 @@ class MomeLayer(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> MomeLayer:
         self._laid = {}  # .to() swaps storages, whose addresses may come back
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def train(self, mode: bool = True) -> MomeLayer:
         """Switch mode and drop the converted weights."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from frontends.errors import AvsrError
@@ -112,15 +112,16 @@ class WhisperTower(nn.Module):
                 prefix = "model.encoder."
                 names = [k for k in file.keys() if k.startswith(prefix)]  # noqa: SIM118
                 state = {k.removeprefix(prefix): file.get_tensor(k).float() for k in names}
-        except (OSError, KeyError, ValueError) as error:
+            with torch.device("meta"):
+                tower = cls(shape, pad=pad)
+            tower.load_state_dict(state, assign=True)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit
             raise AvsrError(
-                f"not a Whisper model: {error}",
+                f"not a Whisper model: {reason}",
                 where=str(folder),
                 todo="Name a folder with config.json and model.safetensors of a Whisper model.",
             ) from error
-        with torch.device("meta"):
-            tower = cls(shape, pad=pad)
-        tower.load_state_dict(state, assign=True)
         return tower.requires_grad_(False).eval()
 
     @property
@@ -156,7 +157,9 @@ class WhisperTower(nn.Module):
             lengths: samples per row [B].
 
         Returns:
-            Features [B, T, D] (zero beyond a row's end) and frames per row [B], T = ceil(S / 320).
+            Features [B, T, D] (zero beyond a row's end) and frames per row [B]. A frame is 320 samples.
+            A last part below half a frame (160 samples) makes none with `pad="none"`, as Whisper
+            itself does at the end of its window; with `pad="30s"` it does. No clip has less than one.
 
         Raises:
             AvsrError: a clip is longer than the position table.

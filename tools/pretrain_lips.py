@@ -2,10 +2,10 @@
 
     python tools/pretrain_lips.py --manifest ../shared/data/manifest.jsonl --out DIR [--minutes 30]
 
-Three heads read the features and are thrown away: CTC over letters, CTC over whole words, and the word under each frame by
-GRID's own alignment, which spares CTC its slow search for one. The best epoch by
-validation word error (word head, greedy, speaker s1's validation clips) is kept. Resumable: the
-state of the run is written after each epoch and picked up again.
+Three heads read the features and are thrown away: CTC over letters, CTC over whole words, and the
+word under each frame by GRID's own alignment, which spares CTC its slow search for one. The best
+epoch by validation word error (word head, greedy, speaker s1's validation clips) is kept.
+Resumable: the state of the run is written after each epoch and picked up again.
 """
 
 import argparse
@@ -50,9 +50,11 @@ def frame_words(
 def augment(
     crops: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> tuple[Tensor, np.ndarray]:
-    """Random cut, crop, flip, tempo, cut-out and time mask of one clip: [T, 96, 96] -> [T', 64, 64]."""
+    """Cut, crop, flip, tempo, cut-out and time mask of a clip: [T, 96, 96] -> [T', 64, 64]."""
     said = np.flatnonzero(labels)  # half of a GRID clip is silence, of which a little is enough
-    first, last = np.clip([said[0] - rng.integers(3, 16), said[-1] + rng.integers(3, 16)], 0, len(crops))
+    first, last = np.clip(
+        [said[0] - rng.integers(3, 16), said[-1] + rng.integers(3, 16)], 0, len(crops)
+    )
     crops, labels = crops[first:last], labels[first:last]
     y, x = rng.integers(-4, 5, size=2) + (96 - CROP) // 2
     crops = crops[:, y : y + CROP, x : x + CROP]
@@ -86,7 +88,7 @@ class Reader(nn.Module):
         self.aligned = nn.Linear(encoder.width, words + 1)
 
     def forward(self, rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames of each clip -> log-probabilities [B, T, classes] of letters, words, frame words."""
+        """Frames of each clip -> log-probabilities [B, T, classes] of the three heads."""
         x = F.dropout(self.encoder.encode(rows), 0.3, self.training)
         heads = (self.letters, self.words, self.aligned)
         letters, words, aligned = (head(x).float().log_softmax(-1) for head in heads)
@@ -191,7 +193,9 @@ def main() -> None:
         spent += (time.time() - began) / 60
         by_word, by_letter = word_error(model, held, vocabulary)
         row = {"epoch": epoch, "loss": np.mean(losses), "wer": by_word, "wer_letters": by_letter}
-        line = json.dumps({**row, "minutes": round(spent, 2), "lr": optimiser.param_groups[0]["lr"]})
+        line = json.dumps(
+            {**row, "minutes": round(spent, 2), "lr": optimiser.param_groups[0]["lr"]}
+        )
         print(line, flush=True)
         with open(log, "a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -51,9 +51,9 @@ def load(args: argparse.Namespace) -> Recogniser:
     Raises:
         AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
     """
-    from transformers.utils import logging
+    from avsr.api import load_model  # first: it hides a torchaudio that would break transformers
 
-    from avsr.api import load_model
+    from transformers.utils import logging  # isort: skip
 
     logging.disable_progress_bar()  # ours is the only one, and warnings go into the transcript
     logging.set_verbosity_error()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Literal
 
 from avsr.cli.options import add_option
 from avsr.cli.outcome import OK, SETUP, guarded, one_line
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `avsr pull` was asked, and return its exit status."""
-    return guarded(lambda: _list() if args.list else _pull(args))
+    return guarded(lambda: _list(args) if args.list else _pull(args))
 
 
 def _pull(args: argparse.Namespace) -> int:
@@ -50,31 +52,45 @@ def _pull(args: argparse.Namespace) -> int:
     from avsr.weights import pull, resolve
 
     code = OK
-    for name in args.names or DEFAULT:
+    for name in dict.fromkeys(args.names or DEFAULT):
         offline = args.local_files_only
+        folder: Path | str
         try:
             if name in PINS:
                 folder = pull(name, verify=args.verify, local_files_only=offline)
             else:
                 folder = resolve(name, local_files_only=offline)
         except AvsrError as error:
-            print(f"{one_line(name)}: error: {one_line(error)}", file=sys.stderr)
+            print(f"{_shown(name)}: error: {one_line(error)}", file=sys.stderr)
             code = SETUP
         else:
-            print(f"{one_line(name)}: {folder}")
+            print(f"{_shown(name)}: {folder}")
     return code
 
 
-def _list() -> int:
-    """Print the pinned weights and whether they are in the cache."""
+def _list(args: argparse.Namespace) -> int:
+    """Print the pinned weights, all or the named ones, and whether they are in the cache."""
     from avsr.weights import cache_folder, damage
 
-    width = max(len(name) for name in PINS)
+    check: Literal["sizes", "hashes"] = "hashes" if args.verify else "sizes"
+    code, width = OK, max(len(name) for name in PINS)
+    for name in args.names:
+        if name not in PINS:
+            known = ", ".join(PINS)
+            print(f"{_shown(name)}: error: unknown weights. Known: {known}", file=sys.stderr)
+            code = SETUP
     print(f"cache: {cache_folder()}")
     for name, pinned in PINS.items():
-        fault = damage(cache_folder() / name, pinned)
+        if args.names and name not in args.names:
+            continue
+        fault = damage(cache_folder() / name, pinned, check=check)
         size = sum(wheel.size for wheel in pinned.wheels) / 1e6
         state = "in the cache" if fault is None else fault
         print(f"{name:<{width}}  {size:4.0f} MB  {pinned.licence}  [{state}]")
         print(f"{'':<{width}}  {pinned.about}")
-    return OK
+    return code
+
+
+def _shown(name: str) -> str:
+    """Return a name as a line of output can hold it; one of nothing but blanks in quotes."""
+    return one_line(name) or repr(name)

@@ -19,7 +19,8 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The data read the towers that the model's configuration names."""
-        parser.link_arguments("model.model", "data.model")
+        for part in ("language_model", "audio_tower", "video_tower"):
+            parser.link_arguments(f"model.model.{part}", f"data.{part}")
 
 
 class Export(Callback):

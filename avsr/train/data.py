@@ -3,12 +3,12 @@
 Data: manifest -> Batch(features, texts) of clips of like length.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,12 +16,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from avsr.errors import ConfigError
 from avsr.language_model import TextTokenizer
-from avsr.manifest import Item, read_manifest
+from avsr.manifest import Item
 from avsr.model import Features
 from avsr.streams import TokenStream
-from avsr.train.features import ClipFeatures, FeatureStore, Variant
+from avsr.train.features import FeatureStore, Variant
 from avsr.train.sampler import BucketSampler
 from frontends.noise import seed_of
 
@@ -76,6 +75,12 @@ class Batch:
     features: Features
     texts: tuple[Tensor, ...]
     draw: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its features and texts on a device."""
+        streams = (None if s is None else s.to(device) for s in (self.features.audio, self.features.video))
+        texts = tuple(text.to(device) for text in self.texts)
+        return replace(self, features=Features(*streams), texts=texts)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,14 @@ Data: manifests -> Loader of Batch for fit, validate, test and predict.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning
+import torch
 
-from avsr.checkpoint import lip_folder
-from avsr.config import AvsrConfig
 from avsr.errors import ConfigError
 from avsr.language_model import load_tokenizer
 from avsr.manifest import Item, read_manifest
-from avsr.train.data import ClipDataset, Corpus, Loader, Masks
+from avsr.train.data import Batch, ClipDataset, Corpus, Loader, Masks
 from avsr.train.features import FeatureStore, Variant, make_babble, read_noise
 from avsr.train.sampler import BucketSampler
 from avsr.weights import resolve
@@ -31,7 +29,9 @@ class SpeechData(lightning.LightningDataModule):
     Args:
         train: corpora to fit.
         held_out: corpora of validation and test, always read clean.
-        model: configuration whose towers make the features.
+        language_model: whose tokens the transcripts become.
+        audio_tower: whose features are read.
+        video_tower: folder of the lip encoder, None to leave lips out.
         cache: folder of the feature cache.
         noise: noise manifest; only its `train` split is read.
         babble: how many babbles to make from the first corpus's LibriSpeech train speakers.
@@ -46,7 +46,9 @@ class SpeechData(lightning.LightningDataModule):
         self,
         train: list[Corpus],
         held_out: list[Corpus],
-        model: AvsrConfig,
+        language_model: str = "smollm2-135m-instruct",
+        audio_tower: str = "whisper-tiny.en",
+        video_tower: str | None = None,
         cache: str = ".cache/features",
         noise: str | None = None,
         babble: int = 0,
@@ -57,7 +59,9 @@ class SpeechData(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.corpora, self.held_out, self.model = train, held_out, model
+        self.corpora, self.held_out = train, held_out
+        self.language_model, self.audio_tower = language_model, audio_tower
+        self.video_tower = video_tower
         self.cache, self.noise, self.babble, self.masks = cache, noise, babble, masks
         self.batch_seconds, self.max_clips, self.workers = batch_seconds, max_clips, workers
         self.seed = seed
@@ -66,22 +70,22 @@ class SpeechData(lightning.LightningDataModule):
     def store(self) -> FeatureStore:
         """The towers behind the cache, loaded once."""
         if self._store is None:
-            lips = self.model.video_tower is not None
+            lips = self.video_tower
             noise = read_noise(self.noise) if self.noise is not None else {}
             if self.babble:
                 noise |= make_babble(self.corpora[0].manifest, self.babble, self.seed)
             self._store = FeatureStore(
                 self.cache,
-                WhisperTower.from_folder(resolve(self.model.audio_tower)),
-                LipEncoder.from_folder(lip_folder(self.model, None)) if lips else None,
-                LipTracker(weights=Path(resolve("face-models"))) if lips else None,
+                WhisperTower.from_folder(resolve(self.audio_tower)),
+                LipEncoder.from_folder(lips) if lips is not None else None,
+                LipTracker(weights=Path(resolve("face-models"))) if lips is not None else None,
                 noise,
             )
         return self._store
 
     def setup(self, stage: str) -> None:
         """Read the manifests and open the towers."""
-        self.tokenizer = load_tokenizer(resolve(self.model.language_model))
+        self.tokenizer = load_tokenizer(resolve(self.language_model))
         self.store()
 
     def dataset(self, corpora: Sequence[Corpus], split: str) -> ClipDataset:
@@ -111,6 +115,12 @@ class SpeechData(lightning.LightningDataModule):
         )
         return Loader(dataset, sampler, self.workers)
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Lightning moves no frozen dataclass by itself."""
+        return batch.to(device)
+
     def val_dataloader(self) -> list[Loader]:
         """Validation clips, one loader a corpus, clean."""
         return self._held_out("validation")
@@ -132,8 +142,11 @@ class SpeechData(lightning.LightningDataModule):
             loaders.append(Loader(dataset, sampler))
         return loaders
 
-    def prepare(self, progress: Callable[[int, int], Any] | None = None) -> None:
-        """Encode every train clip in every variant and every validation clip, so that fitting only reads."""
+    def prepare_data(self) -> None:
+        """Encode every train clip in every variant and every validation clip, so that fitting only reads.
+
+        Lightning calls it once, on one process.
+        """
         store = self.store()
         jobs = [
             (item, variant)
@@ -144,10 +157,8 @@ class SpeechData(lightning.LightningDataModule):
         for corpus in self.held_out:
             chosen = read_manifest(corpus.manifest, _keeps(corpus.corpora, "validation"))
             jobs += [(item, Variant()) for item in chosen]
-        for number, (item, variant) in enumerate(jobs):
+        for item, variant in jobs:
             store.get(item, variant)
-            if progress is not None:
-                progress(number + 1, len(jobs))
 
 
 def _keeps(corpora: Sequence[str], split: str) -> Callable[[Item], bool]:

@@ -10,10 +10,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-import jiwer
 import lightning
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avsr.checkpoint import build_model, save_model
@@ -22,11 +22,13 @@ from avsr.ctc import EmbeddingCtc
 from avsr.decode import decode
 from avsr.manifest import read_manifest
 from avsr.model import AvsrModel, View
-from avsr.normalize import normalize
+from avsr.precision import choose_dtype
 from avsr.rates import Rates
+from avsr.score import score
 from avsr.train.data import Batch
 
 Matryoshka = Literal["all", "sample"]
+ALIGNMENT = "alignment.safetensors"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class AvsrTask(lightning.LightningModule):
         start: checkpoint folder to start from, None for fresh weights; projectors of other rates start from the nearest.
         align_only: "yes" trains the projectors by CTC alone, without an LLM forward.
         vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None without CTC.
+        dtype: of the frozen LLM, as `avsr.precision.choose_dtype` takes it.
         seed: of the initial weights and of the drawn tasks and rates.
     """
 
@@ -98,12 +101,15 @@ class AvsrTask(lightning.LightningModule):
         start: str | None = None,
         align_only: Literal["yes", "no"] = "no",
         vocabulary: str | None = None,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.objective, self.schedule, self.align_only = objective, schedule, align_only
         self.seed = seed
-        self.model: AvsrModel = build_model(model, start=start, seed=seed)
+        self.model: AvsrModel = build_model(
+            model, start=start, dtype=choose_dtype(dtype), seed=seed
+        )
         self.ctc: EmbeddingCtc | None = None
         if objective.ctc > 0 or align_only == "yes":
             if vocabulary is None:
@@ -112,33 +118,44 @@ class AvsrTask(lightning.LightningModule):
             ids = {i for clip in clips for i in self.model.tokenizer.encode(" " + clip.text)}
             table = self.model.llm.get_input_embeddings().weight
             self.ctc = EmbeddingCtc(table, sorted(ids))
+            kept = None if start is None else Path(start) / ALIGNMENT
+            if kept is not None and kept.is_file():
+                self.ctc.load_state_dict(load_file(kept))
 
     def views(self, batch: Batch) -> list[View]:
-        """Rate pairs at which each clip of a batch is read."""
+        """Rate pairs at which each clip of a batch is read.
+
+        In mode "sample" a task and a rate pair are drawn for the whole batch: sequences of one kind are of like
+        length, so little of the LLM's work is padding. Clips without lips are then read by sound at the pair's
+        audio rate.
+        """
         audio, video = self.model.rates["audio"], self.model.rates["video"]
         pairs: dict[Task, list[Rates]] = {
             "a": [Rates(a, None) for a in audio],
             "v": [Rates(None, v) for v in video],
             "av": [Rates(a, v) for a, v in product(audio, video)],
         }
+        seen = batch.features.video
+        lips = [seen is not None and int(n) > 0 for n in (seen.lengths if seen else batch.items)]
+        chances = {
+            task: chance
+            for task, chance in self.objective.tasks.items()
+            if chance > 0 and (any(lips) or task == "a")
+        }
+        if self.objective.matryoshka == "all":
+            return [
+                View(row, rates)
+                for row in range(len(batch.items))
+                for task in chances
+                if lips[row] or task == "a"
+                for rates in pairs[task]
+            ]
         rng = np.random.default_rng([self.seed, batch.draw])
-        out = []
-        for row in range(len(batch.items)):
-            lips = batch.features.video is not None and int(batch.features.video.lengths[row]) > 0
-            chances = {
-                task: chance
-                for task, chance in self.objective.tasks.items()
-                if chance > 0 and (lips or task == "a")
-            }
-            if not chances:
-                continue
-            if self.objective.matryoshka == "all":
-                out += [View(row, rates) for task in chances for rates in pairs[task]]
-            else:
-                total = sum(chances.values())
-                task = rng.choice(list(chances), p=[c / total for c in chances.values()])
-                out.append(View(row, pairs[task][self._draw(pairs[task], rng)]))
-        return out
+        weights = np.array(list(chances.values()))
+        drawn = list(chances)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        rates = pairs[drawn][self._draw(pairs[drawn], rng)]
+        alone = Rates(rates.audio or audio[0], None)
+        return [View(row, rates if lips[row] else alone) for row in range(len(batch.items))]
 
     def _draw(self, pairs: Sequence[Rates], rng: np.random.Generator) -> int:
         """Index of a rate pair, by the audio rate's weight."""
@@ -232,9 +249,8 @@ class AvsrTask(lightning.LightningModule):
         """Corpus word error of each task and rate pair, and their mean to select by."""
         values = []
         for name, pairs in self._said.items():
-            truth = [normalize(t, "lrs3") for t, _ in pairs]
-            said = [normalize(s, "lrs3") for _, s in pairs]
-            values.append(jiwer.wer(truth, said))
+            truth, said = zip(*pairs, strict=True)
+            values.append(score(truth, said, samples=0).wer)
             self.log(f"val/{name}", values[-1], sync_dist=True)
         if values:
             self.log("val/wer", float(np.mean(values)), prog_bar=True, sync_dist=True)
@@ -271,5 +287,7 @@ class AvsrTask(lightning.LightningModule):
         }
 
     def save(self, folder: Path | str, **facts: Any) -> None:
-        """Write what was trained as a checkpoint folder."""
+        """Write what was trained as a checkpoint folder; the alignment beside it, for a next stage."""
         save_model(self.model, folder, **facts)
+        if self.ctc is not None:
+            save_file(self.ctc.state_dict(), Path(folder) / ALIGNMENT)

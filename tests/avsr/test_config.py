@@ -1,0 +1,97 @@
+"""A model's configuration: through JSON and back, the paper's prompts, wrong values refused."""
+
+import json
+
+import pytest
+
+from avsr.config import PROMPTS, AvsrConfig
+from avsr.errors import ConfigError
+from avsr.projector import ProjectorConfig
+from experts import MomeConfig
+
+
+def through_json(config):
+    return AvsrConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+
+
+def test_the_default_is_read_back():
+    assert through_json(AvsrConfig()) == AvsrConfig()
+
+
+def test_every_setting_is_read_back():
+    config = AvsrConfig(
+        language_model="org/llm",
+        audio_tower="./whisper",
+        video_tower=None,
+        audio_rates=(1, 25),
+        video_rates=(),
+        compress={"name": "stack"},
+        projector=ProjectorConfig(width=12, context=5, dropout=0.0),
+        mome=MomeConfig(routed=5, shared=0, top_k=2, rank=3, placement="mhsa", alpha=0.5),
+        prompts={"a": "Write.", "v": "Read.", "av": "Both."},
+    )
+    again = through_json(config)
+    assert again == config
+    assert isinstance(again.audio_rates, tuple)
+    changed = [k for k, v in config.to_dict().items() if v == AvsrConfig().to_dict()[k]]
+    assert changed == []  # every field was given another value than its default
+
+
+def test_what_is_left_out_takes_its_default():
+    assert AvsrConfig.from_dict({}) == AvsrConfig()
+    assert AvsrConfig.from_dict({"video_rates": [3]}).video_rates == (3,)
+
+
+def test_prompts_are_the_papers():
+    assert PROMPTS == {
+        "a": "Transcribe speech to text.",
+        "v": "Transcribe video to text.",
+        "av": "Transcribe speech and video to text.",
+    }
+    assert AvsrConfig().prompts == PROMPTS
+
+
+def test_defaults_are_the_papers_experts_and_the_default_models_rates():
+    config = AvsrConfig()
+    assert (config.audio_rates, config.video_rates) == ((4, 16), (2, 5))
+    assert (config.mome.routed, config.mome.shared, config.mome.top_k) == (23, 1, 4)
+
+
+def test_two_configurations_share_no_dictionary():
+    assert AvsrConfig().prompts is not AvsrConfig().prompts
+    assert AvsrConfig().compress is not AvsrConfig().compress
+
+
+@pytest.mark.parametrize("rates", [(0,), (-4,), (4, 4)])
+@pytest.mark.parametrize("name", ["audio_rates", "video_rates"])
+def test_rates_that_make_no_model_are_refused(name, rates):
+    with pytest.raises(ConfigError, match=name):
+        AvsrConfig(**{name: rates})
+
+
+def test_unknown_keys_are_named():
+    with pytest.raises(ConfigError, match="colour"):
+        AvsrConfig.from_dict({"colour": "red"})
+
+
+# What avsr/config.py does not yet refuse in one line.
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"projector": {"colour": 1}}, "colour"),
+        ({"projector": {"context": 2}}, "context"),
+        ({"mome": {"colour": 1}}, "colour"),
+        ({"mome": {"routed": 2, "top_k": 3}}, "top_k"),
+        ({"audio_rates": 4}, "audio_rates"),
+        ({"audio_rates": ["4"]}, "audio_rates"),
+        ({"audio_rates": [4.0]}, "audio_rates"),
+        ({"audio_rates": [True]}, "audio_rates"),
+        ({"compress": {"nam": "pool"}}, "compress"),
+        ({"prompts": {"a": "only this task"}}, "prompts"),
+        ([], "configuration"),
+    ],
+    ids=str,
+)
+def test_values_that_make_no_model_are_refused(data, message):
+    with pytest.raises(ConfigError, match=message):
+        AvsrConfig.from_dict(data)
