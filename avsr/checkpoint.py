@@ -168,7 +168,7 @@ def save_model(
     folder: Path | str,
     *,
     lip_encoder: Path | str | None = None,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype = torch.float16,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint folder.

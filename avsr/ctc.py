@@ -1,8 +1,9 @@
 """Alignment of a projector with the LLM's own vocabulary, by CTC and without any LLM forward.
 
-Data: projected tokens [B, N, H] + transcript tokens -> CTC loss. Each frame's scaled cosine to the frozen input embeddings of
-the tokens that occur, and to a learned blank, are its logits; a projector trained so puts its frames where
-the LLM's words lie. (Own method; CTC: Graves et al. 2006.)
+Data: projected tokens [B, N, H] + transcript tokens -> CTC loss. Each frame's scaled cosine to the
+frozen input embeddings of the tokens that occur, and to a learned blank, are its logits; a
+projector trained so puts its frames where the LLM's words lie. (Own method; CTC: Graves et al.
+2006.)
 """
 
 import math
@@ -47,7 +48,9 @@ class EmbeddingCtc(nn.Module):
             stream: projected tokens [B, N, H].
             texts: transcript token ids of each row.
         """
-        targets = [[self._class_of[i] for i in text.tolist() if i in self._class_of] for text in texts]
+        targets = [
+            [self._class_of[i] for i in text.tolist() if i in self._class_of] for text in texts
+        ]
         sizes = torch.tensor([len(t) for t in targets])
         flat = torch.tensor([i for t in targets for i in t], dtype=torch.long)
         # A NaN at padding would reach the gradients.

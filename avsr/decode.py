@@ -21,7 +21,7 @@ class DecodeOptions:
 
     Args:
         beam_size: 1 is greedy.
-        max_new_tokens: cap on the tokens written per clip, None to derive it from the clip's length.
+        max_new_tokens: cap on the tokens written per clip, None to derive it from its length.
     """
 
     beam_size: int = 1

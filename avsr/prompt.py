@@ -1,7 +1,8 @@
 """The sequence that the LLM reads: markers, stream tokens, instruction, transcript.
 
-Data: projected streams + text -> `BOS <audio> A </audio> <video> V </video> prompt [transcript EOS]` (arXiv 2510.04136;
-order and markers as in the authors' earlier systems). A task without one modality leaves its block out.
+Data: projected streams + text ->
+`BOS <audio> A </audio> <video> V </video> prompt [transcript EOS]` (arXiv 2510.04136; order and
+markers as in the authors' earlier systems). A task without one modality leaves its block out.
 """
 
 from collections.abc import Sequence

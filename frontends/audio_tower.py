@@ -2,9 +2,10 @@
 
 Data: waves [B, S] float32, 16 kHz, with lengths [B] -> features [B, T, D] at 50 Hz, lengths [B].
 
-Whisper was trained on sound padded to 30 s. Encoding the true length instead costs a tenth of the time on short clips;
-`pad="30s"` gives the padded features for parity with other systems. Padding inside a batch never
-reaches a real frame: it is zeroed before each convolution and masked in attention.
+Whisper was trained on sound padded to 30 s. Encoding the true length instead costs a tenth of the
+time on short clips; `pad="30s"` gives the padded features for parity with other systems. Padding
+inside a batch never reaches a real frame: it is zeroed before each convolution and masked in
+attention.
 """
 
 import json
@@ -48,11 +49,14 @@ class _Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # noqa: E731
-        q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
+        q, k, v = (self._split(part(x)) for part in (self.q_proj, self.k_proj, self.v_proj))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
         out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
         return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, heads, T, D / heads]."""
+        return x.unflatten(-1, (self.heads, x.shape[-1] // self.heads)).transpose(1, 2)
 
 
 class _Layer(nn.Module):
@@ -77,7 +81,8 @@ class WhisperTower(nn.Module):
 
     Args:
         shape: the encoder's sizes.
-        pad: "none" encodes the true length; "30s" pads each clip to 30 s as Whisper's own decoder expects.
+        pad: "none" encodes the true length; "30s" pads each clip to 30 s as Whisper's own decoder
+            expects.
     """
 
     hz = 50.0
@@ -110,13 +115,13 @@ class WhisperTower(nn.Module):
             shape = WhisperShape(**{k: config[k] for k in WhisperShape.__dataclass_fields__})
             with safe_open(folder / "model.safetensors", "pt") as file:
                 prefix = "model.encoder."
-                names = [k for k in file.keys() if k.startswith(prefix)]  # noqa: SIM118
+                names = [k for k in file.keys() if k.startswith(prefix)]
                 state = {k.removeprefix(prefix): file.get_tensor(k).float() for k in names}
             with torch.device("meta"):
                 tower = cls(shape, pad=pad)
             tower.load_state_dict(state, assign=True)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]  # torch lists every tensor that does not fit
+            reason = " ".join(str(error).split())[:200]  # torch lists every tensor of wrong shape
             raise AvsrError(
                 f"not a Whisper model: {reason}",
                 where=str(folder),
@@ -157,9 +162,9 @@ class WhisperTower(nn.Module):
             lengths: samples per row [B].
 
         Returns:
-            Features [B, T, D] (zero beyond a row's end) and frames per row [B]. A frame is 320 samples.
-            A last part below half a frame (160 samples) makes none with `pad="none"`, as Whisper
-            itself does at the end of its window; with `pad="30s"` it does. No clip has less than one.
+            Features [B, T, D] (zero beyond a row's end) and frames per row [B]. A frame is 320
+            samples. A last part below half a frame (160 samples) makes none with `pad="none"`, as
+            at the end of Whisper's own window; with `pad="30s"` it does. No clip has none at all.
 
         Raises:
             AvsrError: a clip is longer than the position table.

@@ -39,7 +39,7 @@ class ByteTokenizer:
 
 
 def tiny_llm(kind="llama", seed=0):
-    """A frozen random LLM: H = 32, 2 layers; not the usual small weights, which do next to nothing."""
+    """A frozen random LLM: H = 32, 2 layers; the usual small weights do next to nothing."""
     config_class, model_class = KINDS[kind]
     config = config_class(
         vocab_size=VOCABULARY,

@@ -74,7 +74,6 @@ def test_unknown_keys_are_named():
         AvsrConfig.from_dict({"colour": "red"})
 
 
-# What avsr/config.py does not yet refuse in one line.
 @pytest.mark.parametrize(
     ("data", "message"),
     [

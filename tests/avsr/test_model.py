@@ -1,4 +1,4 @@
-"""What the recogniser promises: the frozen LLM stays, rows do not meet, the layout is the paper's."""
+"""The recogniser: the frozen LLM stays, rows do not meet, the layout is the paper's."""
 
 import itertools
 

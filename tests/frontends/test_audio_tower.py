@@ -116,9 +116,7 @@ def test_batch_is_single(folder, pad):
     for row, n in enumerate(LENGTHS):
         alone, count = tower(batch[row : row + 1, :n], lengths[row : row + 1])
         assert count.tolist() == counts[row : row + 1].tolist()
-        torch.testing.assert_close(
-            features[row, : int(count)], alone[0], rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(features[row, : int(count)], alone[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("filling", [float("nan"), float("inf"), 1e30])

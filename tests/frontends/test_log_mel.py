@@ -27,7 +27,7 @@ def theirs(wave, n_mels):
 @pytest.mark.parametrize("n_mels", [80, 128])
 @pytest.mark.parametrize("samples", [WINDOW, 3 * SAMPLE_RATE + 77])
 def test_equals_transformers_on_a_padded_window(n_mels, samples):
-    """Tolerance 1e-4 on values of about -1 to 1.5: both are float32, with filters of other origin."""
+    """Tolerance 1e-4 on values of about -1 to 1.5: float32, with filters of other origin."""
     wave = speech_like(samples)
     mine = log_mel(torch.nn.functional.pad(wave, (0, WINDOW - samples)), n_mels)
     wanted = theirs(wave, n_mels)
