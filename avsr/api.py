@@ -6,90 +6,34 @@ trained rate pair.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avsr.checkpoint import load_checkpoint, load_towers, read_config
 from avsr.config import Task
 from avsr.decode import DecodeOptions, Hypothesis, decode
-from avsr.errors import AvsrError, ConfigError, MediaError, RoiError
+from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
+from avsr.prepare import Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
 from frontends.audio_tower import WhisperTower
-from frontends.lips import LipTracker, given
-from frontends.media import Clip, open_clip
-from frontends.noise import mix
 from frontends.video_tower import LipEncoder
 
 try:  # before transformers, which imports it unasked, and with it fails or not
     import torchaudio  # noqa: F401
 except (ImportError, OSError):  # not there, or built for another torch: nothing here needs it
     sys.modules["torchaudio"] = None  # type: ignore[assignment]  # now transformers sees none
-
-SAMPLE_RATE = 16_000
-SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
-SHORT = 0.4  # s; hardly a word fits in less
-Modality = Literal["auto", "a", "v", "av"]
-RoiMode = Literal["auto", "given"]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise to be mixed into a clip's sound.
-
-    Args:
-        wave: [S] float32 at 16 kHz.
-        snr_db: signal-to-noise ratio over speech, dB.
-        seed: of the place in the noise at which it starts.
-    """
-
-    wave: NDArray[np.float32]
-    snr_db: float
-    seed: int
-
-
-@dataclass
-class Prepared:
-    """One clip, decoded: what the towers read, and what they said once they ran.
-
-    Args:
-        path: the file.
-        seconds: length of the clip.
-        modality: what will be read.
-        wave: sound [S] at 16 kHz, None for lips alone.
-        crops: mouth crops [T, 96, 96], None for sound alone.
-        coverage: share of frames with a tracked face, None for sound alone.
-        warnings: what went otherwise than asked.
-        timing: seconds spent on each stage so far.
-        audio: audio features [Ta, D], after encoding.
-        video: video features [Tv, D], after encoding.
-    """
-
-    path: str
-    seconds: float
-    modality: Task
-    wave: NDArray[np.float32] | None
-    crops: NDArray[np.uint8] | None
-    coverage: float | None
-    warnings: tuple[str, ...]
-    timing: dict[str, float] = field(default_factory=dict)
-    audio: Tensor | None = None
-    video: Tensor | None = None
-
 
 class Recogniser:
     """A loaded model with its towers. Made by `load_model`.
@@ -112,8 +56,9 @@ class Recogniser:
         local_files_only: bool = False,
     ) -> None:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
-        self.facts, self.local_files_only = facts, local_files_only
-        self._tracker: LipTracker | None = None
+        self.facts = facts
+        lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
+        self._preparer = Preparer(lips=lips, local_files_only=local_files_only)
 
     @property
     def trained_rates(self) -> dict[str, list[int]]:
@@ -143,104 +88,19 @@ class Recogniser:
         return preset
 
     def prepare(
-        self,
-        path: str | Path,
-        *,
-        modality: Modality = "auto",
-        roi: RoiMode = "auto",
-        noise: Noise | None = None,
+        self, path: str | Path, *, modality: Modality = "auto", roi: RoiMode = "auto"
     ) -> Prepared:
-        """Decode one clip and find its mouth.
+        """Decode one clip and find its mouth; see `avsr.prepare.Preparer`.
 
         Args:
             path: media file.
             modality: "auto" reads whatever the clip has; the others insist.
             roi: "given" takes the picture itself as the mouth crop.
-            noise: mixed into the sound.
 
         Raises:
             AvsrError: the clip cannot be read as asked.
         """
-        timing: dict[str, float] = {}
-        if "v" in modality and self.video_tower is None:
-            raise ConfigError("this model reads sound alone", todo="Use --modality a.")
-        with _timed(timing, "media"):
-            clip = open_clip(path)
-        warnings = list(clip.warnings)
-        wave = self._sound(clip, modality, warnings)
-        if wave is not None and noise is not None:
-            wave = mix(wave, noise.wave, snr_db=noise.snr_db, seed=noise.seed)
-        crops, coverage = None, None
-        with _timed(timing, "lips"):
-            if modality != "a" and self.video_tower is not None:
-                crops, coverage = self._lips(clip, modality, roi, wave is not None, warnings)
-        if wave is None and crops is None:
-            raise MediaError(
-                "the clip has neither audible sound nor a picture of a speaker",
-                where=str(path),
-                todo="Give a clip with speech.",
-            )
-        task: Task = "av" if wave is not None and crops is not None else "v"
-        task = "a" if crops is None else task
-        if clip.duration < SHORT:
-            warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
-        return Prepared(
-            str(path), clip.duration, task, wave, crops, coverage, tuple(warnings), timing
-        )
-
-    def _sound(
-        self, clip: Clip, modality: Modality, warnings: list[str]
-    ) -> NDArray[np.float32] | None:
-        """Sound of a clip, None when it is not wanted or, under "auto", not there."""
-        if modality == "v":
-            return None
-        wave = clip.audio
-        fault = None
-        if wave is None or len(wave) == 0:
-            fault = "the clip has no audio track"
-        elif np.abs(wave).max() < SILENCE:
-            fault = "the sound is silent"
-        if fault is None:
-            return wave
-        if modality != "auto" or clip.video is None:
-            seen = clip.video is not None
-            todo = "Use --modality v or auto." if seen else "Give a clip with speech."
-            raise MediaError(fault, where=clip.path, todo=todo)
-        warnings.append(f"{fault}; read from the lips alone")
-        return None
-
-    def _lips(
-        self,
-        clip: Clip,
-        modality: Modality,
-        roi: RoiMode,
-        audible: bool,
-        warnings: list[str],
-    ) -> tuple[NDArray[np.uint8] | None, float | None]:
-        """Mouth crops of a clip, None when under "auto" there is no face or no picture."""
-        if clip.video is None:
-            if modality == "auto":
-                return None, None
-            raise MediaError(
-                "the clip has no video track", where=clip.path, todo="Use --modality a or auto."
-            )
-        try:
-            found = given(clip) if roi == "given" else self.tracker.track(clip)
-        except RoiError as error:
-            if modality != "auto" or not audible:
-                raise
-            warnings.append(f"{error.what}; read from the sound alone")
-            return None, None
-        warnings += found.warnings
-        return found.crops, found.coverage
-
-    @property
-    def tracker(self) -> LipTracker:
-        """The lip tracker, loaded when first needed."""
-        if self._tracker is None:
-            folder = resolve("face-models", local_files_only=self.local_files_only)
-            self._tracker = LipTracker(weights=Path(folder))
-        return self._tracker
+        return self._preparer.prepare(path, modality=modality, roi=roi)
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Prepared]) -> None:
@@ -460,14 +320,6 @@ def _device(name: str) -> torch.device:
             f"device {name!r} cannot be used: {reason}", todo="Use --device cpu."
         ) from error
     return device
-
-
-@contextmanager
-def _timed(timing: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the seconds spent inside to a stage."""
-    began = time.perf_counter()
-    yield
-    timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - began
 
 
 def _share(

@@ -6,7 +6,7 @@ Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where li
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def load_towers(
 def build_model(
     config: AvsrConfig,
     *,
-    start: Path | str | None = None,
+    start: Sequence[Path | str] = (),
     folder: Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
     seed: int = 0,
@@ -127,7 +127,8 @@ def build_model(
 
     Args:
         config: sizes and names of frozen parts.
-        start: checkpoint folder to copy matching parts from; a projector of a rate that it does not have is copied from its nearest rate of the same modality when the shapes agree.
+        start: checkpoint folders to copy matching parts from, of which later ones win; a projector
+            of a rate that none has is copied from its nearest rate of the same modality.
         folder: the model's own folder, for a lip encoder that lies there.
         dtype: of the frozen LLM.
         seed: of the fresh parts.
@@ -137,8 +138,10 @@ def build_model(
     model = AvsrModel(
         config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
     )
-    if start is not None:
-        state = load_file(Path(start) / "model.safetensors")
+    if start:
+        state = {}
+        for source in start:
+            state |= load_file(Path(source) / "model.safetensors")
         own = model.state_dict()
         fitting = {k: v for k, v in _spread(state, config).items() if k in own}
         fitting = {k: v.float() for k, v in fitting.items() if v.shape == own[k].shape}
@@ -156,7 +159,7 @@ def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor
         for rate in rates:
             if rate in known or not known:
                 continue
-            nearest = min(known, key=lambda other: abs(other - rate))  # noqa: B023
+            nearest = min(known, key=lambda other: abs(other - rate))
             source, target = f"{prefix}{kind}_{nearest}.", f"{prefix}{kind}_{rate}."
             found = {k: v for k, v in state.items() if k.startswith(source)}
             out |= {target + k[len(source) :]: v for k, v in found.items()}

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from avsr.api import Prepared, Recogniser
+from avsr.api import Recogniser
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError
 from avsr.manifest import Item
+from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.score import DRAWS, Score, score
 from avsr.takes import Takes, Wave

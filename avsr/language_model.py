@@ -101,6 +101,8 @@ def load_tokenizer(folder: Path | str) -> TextTokenizer:
             token = token["content"] if isinstance(token, dict) else token
             found: int | None = None if token is None else tokenizer.token_to_id(token)
             return found
+        if kind == "bos" and "eos_token" in told:
+            return None  # transformers 5 leaves out what is none; Qwen's config.json has an id
         ids = config.get(f"{kind}_token_id")
         ids = ids if isinstance(ids, list) else [ids]
         return ids[0] if ids else None

@@ -201,7 +201,11 @@ class AvsrModel(nn.Module):
             parts: dict[str, Tensor | None] = {}
             for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
                 stream = None if rate is None else streams[f"{kind}_{rate}"]
-                parts[kind] = stream and stream.x[view.row, : int(stream.lengths[view.row])]
+                parts[kind] = (
+                    None
+                    if stream is None
+                    else stream.x[view.row, : int(stream.lengths[view.row])]
+                )
             text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
             embedded = None if text is None else self.embed(text)

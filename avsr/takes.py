@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from avsr.api import Prepared, Recogniser
+from avsr.api import Recogniser
 from avsr.errors import AvsrError
 from avsr.manifest import Item
+from avsr.prepare import Prepared
 from avsr.transcript import Modality
 from frontends.noise import mix
 

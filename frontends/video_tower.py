@@ -5,6 +5,7 @@ Data: grey mouth crops [B, T, 96, 96] uint8 at 25 fps, lengths [B] -> features [
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +61,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.bn3(self.shortcut(x)))
+        out: Tensor = F.relu(y + self.bn3(self.shortcut(x)))
+        return out
 
 
 class _Temporal(nn.Module):
@@ -95,7 +97,7 @@ class LipEncoder(nn.Module):
         self.stem = nn.Conv2d(CONTEXT, shape.stem, 7, stride=4, padding=3, bias=False)
         self.stem_bn = nn.BatchNorm2d(shape.stem)
         widths = (shape.stem, *shape.trunk)
-        self.trunk = nn.Sequential(*(_Block(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.trunk = nn.Sequential(*(_Block(a, b) for a, b in pairwise(widths)))
         side = CROP // 4
         for _ in shape.trunk:
             side = (side + 1) // 2
@@ -122,9 +124,8 @@ class LipEncoder(nn.Module):
         folder = Path(folder)
         try:
             sizes = json.loads((folder / "lip_encoder.json").read_text(encoding="utf-8"))
-            encoder = cls(
-                LipShape(**{k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()})
-            )
+            shape = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
+            encoder = cls(LipShape(**shape))
             state = load_file(folder / "lip_encoder.safetensors")
             encoder.load_state_dict({k: v.to(_dtype_of(k)) for k, v in state.items()})
         except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -185,7 +186,8 @@ class LipEncoder(nn.Module):
         keep = real[..., None].to(x.dtype)
         for layer in self.temporal:
             x = layer(x, keep)
-        return self.final_norm(x) * keep
+        out: Tensor = self.final_norm(x) * keep
+        return out
 
 
 def normalise(crops: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def python(code: str, **env: str) -> str:
         text=True,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **env},
-        timeout=120,
+        timeout=600,  # ends a hang; a crowded machine may take minutes
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

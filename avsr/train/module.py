@@ -86,7 +86,8 @@ class AvsrTask(lightning.LightningModule):
         model: configuration of the recogniser.
         objective: what is minimised.
         schedule: how.
-        start: checkpoint folder to start from, None for fresh weights; projectors of other rates start from the nearest.
+        start: checkpoint folders to start from, later ones win; projectors of other rates start
+            from the nearest. Empty for fresh weights.
         align_only: "yes" trains the projectors by CTC alone, without an LLM forward.
         vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None without CTC.
         dtype: of the frozen LLM, as `avsr.precision.choose_dtype` takes it.
@@ -96,9 +97,9 @@ class AvsrTask(lightning.LightningModule):
     def __init__(
         self,
         model: AvsrConfig,
-        objective: Objective = Objective(),  # noqa: B008
-        schedule: Schedule = Schedule(),  # noqa: B008
-        start: str | None = None,
+        objective: Objective = Objective(),
+        schedule: Schedule = Schedule(),
+        start: tuple[str, ...] = (),
         align_only: Literal["yes", "no"] = "no",
         vocabulary: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -118,9 +119,9 @@ class AvsrTask(lightning.LightningModule):
             ids = {i for clip in clips for i in self.model.tokenizer.encode(" " + clip.text)}
             table = self.model.llm.get_input_embeddings().weight
             self.ctc = EmbeddingCtc(table, sorted(ids))
-            kept = None if start is None else Path(start) / ALIGNMENT
-            if kept is not None and kept.is_file():
-                self.ctc.load_state_dict(load_file(kept))
+            kept = [p for p in (Path(folder) / ALIGNMENT for folder in start) if p.is_file()]
+            if kept:
+                self.ctc.load_state_dict(load_file(kept[0]))
 
     def views(self, batch: Batch) -> list[View]:
         """Rate pairs at which each clip of a batch is read.

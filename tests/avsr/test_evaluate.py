@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from avsr.api import Prepared
 from avsr.errors import AvsrError, ConfigError, MediaError
 from avsr.evaluate import Condition, EvalOptions, conditions, evaluate
 from avsr.manifest import Item
+from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.takes import Takes
 from avsr.transcript import Segment, Transcript

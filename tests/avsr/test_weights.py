@@ -73,7 +73,7 @@ def test_a_pull_fills_the_cache_once(index: Index) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(index: Index) -> None:
-    with pytest.raises(ModelError, match="whisper-tiny.en"):
+    with pytest.raises(ModelError, match=r"whisper-tiny\.en"):
         pull("whisper-tiny")
 
 
@@ -189,7 +189,9 @@ def test_a_copied_cache_is_read_once_and_then_trusted(
     os.utime(folder / "avsr.json", ns=(past - 10**9, past - 10**9))
     read = []
     monkeypatch.setattr(
-        weights, "sha256_of", lambda path, real=weights.sha256_of: (read.append(path), real(path))[1]
+        weights,
+        "sha256_of",
+        lambda path, real=weights.sha256_of: (read.append(path), real(path))[1],
     )
     assert pull("sample", local_files_only=True) == folder
     assert folder / "whole.bin" in read

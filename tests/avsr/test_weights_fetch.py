@@ -56,14 +56,16 @@ def test_a_wheel_for_another_python_is_good_enough(served: Path, place: Path) ->
 def test_another_wheel_of_the_same_name_is_refused(served: Path, place: Path) -> None:
     pinned, _ = sample(place / "true")
     make_wheel(served, "avsr_sample_one", {"one/part1": b"something else"})
-    with pytest.raises(SetupError, match="another avsr_sample_one==1.0 than the pinned") as caught:
+    with pytest.raises(
+        SetupError, match=r"another avsr_sample_one==1\.0 than the pinned"
+    ) as caught:
         download(pinned.wheels[0], place)
     assert pinned.wheels[0].sha256 in caught.value.where
 
 
 def test_a_package_that_is_not_served_is_one_line(served: Path, place: Path) -> None:
     wheel = sample(place / "true")[0].wheels[0]
-    with pytest.raises(SetupError, match="cannot download avsr_sample_one==1.0") as caught:
+    with pytest.raises(SetupError, match=r"cannot download avsr_sample_one==1\.0") as caught:
         download(wheel, place)
     assert caught.value.exit_code == 3
     assert "\n" not in str(caught.value)

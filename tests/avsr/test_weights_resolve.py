@@ -14,6 +14,8 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import errors
+from huggingface_hub.utils import validate_repo_id
 from safetensors.numpy import save_file
 
 from avsr import weights
@@ -40,10 +42,10 @@ class Hub:
         self.fault: Exception | None = None
 
     def snapshot_download(self, name: str, *, local_files_only: bool, **_: Any) -> str:
-        huggingface_hub.utils.validate_repo_id(name)
+        validate_repo_id(name)
         if local_files_only:
             if name not in self.cached:
-                raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+                raise errors.LocalEntryNotFoundError("not here")
         else:
             self.asked.append(name)
         return str(self.root / name)
@@ -162,7 +164,7 @@ def test_offline_by_the_hubs_own_switch(
 
 def _http(status: int) -> Exception:
     response: Any = SimpleNamespace(status_code=status, headers={}, request=None)
-    return huggingface_hub.errors.HfHubHTTPError(f"status {status}\nmore", response=response)
+    return errors.HfHubHTTPError(f"status {status}\nmore", response=response)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +226,7 @@ def test_no_network_is_told_within_seconds(tmp_path: Path, monkeypatch: pytest.M
         ([], "none"),
     ],
 )
-def test_a_folder_without_safetensors_is_refused(
-    here: Path, names: list[str], found: str
-) -> None:
+def test_a_folder_without_safetensors_is_refused(here: Path, names: list[str], found: str) -> None:
     folder = make_model(here / "one", ())
     for name in names:
         (folder / name).write_bytes(b"\x80\x04")
@@ -256,7 +256,7 @@ def test_copies_beside_the_weights_are_left_out(here: Path) -> None:
 def test_a_damaged_index_is_one_line(here: Path, text: str) -> None:
     folder = make_model(here / "cut", ("model-1.safetensors",))
     (folder / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(ModelError, match="unreadable model.safetensors.index.json"):
+    with pytest.raises(ModelError, match=r"unreadable model\.safetensors\.index\.json"):
         resolve(folder)
 
 
