@@ -35,6 +35,7 @@ try:  # before transformers, which imports it unasked, and with it fails or not
 except (ImportError, OSError):  # not there, or built for another torch: nothing here needs it
     sys.modules["torchaudio"] = None  # type: ignore[assignment]  # now transformers sees none
 
+
 class Recogniser:
     """A loaded model with its towers. Made by `load_model`.
 

@@ -1,6 +1,7 @@
 """Checkpoints: JSON and safetensors of what was trained, and a fingerprint of what was not.
 
-Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where lips are used, `lip_encoder.*`.
+Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where lips are used,
+`lip_encoder.*`.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ def fingerprint(llm: Any) -> str:
         llm: causal LM from transformers.
 
     Returns:
-        Hash of every parameter's name and shape and of the values of the last norm and some embeddings.
+        Hash of every parameter's name and shape, and of the values of the last norm and some
+        embeddings.
     """
     hashed = hashlib.sha256()
     for name, parameter in llm.named_parameters():

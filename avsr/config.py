@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
-from experts import MomeConfig
+from experts import LoraConfig, MomeConfig
 
 Task = Literal["a", "v", "av"]
 PROMPTS: Mapping[Task, str] = {
@@ -26,12 +26,15 @@ class AvsrConfig:
     Args:
         language_model: pinned name, hub id or folder of the frozen LLM.
         audio_tower: pinned name, hub id or folder of a Whisper model.
-        video_tower: folder of a lip encoder, "." for the one beside this configuration, None for sound only.
+        video_tower: folder of a lip encoder, "." for the one beside this configuration, None for
+            sound only.
         audio_rates: trained audio rates.
         video_rates: trained video rates; empty without a video tower.
         compress: compressor of each modality, as `compressors.build` takes it.
         projector: sizes of every projector.
-        mome: sizes and placement of the experts.
+        method: what widens the LLM, by its name in `avsr.model.METHODS`.
+        mome: sizes and placement of the experts, for method "mome".
+        lora: sizes of the low-rank layers, for method "lora".
         prompts: the instruction of each task.
     """
 
@@ -42,7 +45,9 @@ class AvsrConfig:
     video_rates: tuple[int, ...] = (2, 5)
     compress: Mapping[str, Any] = field(default_factory=lambda: {"name": "pool"})
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    method: Literal["mome", "lora"] = "mome"
     mome: MomeConfig = field(default_factory=MomeConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
 
     def __post_init__(self) -> None:
@@ -76,4 +81,6 @@ class AvsrConfig:
             given["projector"] = ProjectorConfig(**given["projector"])
         if "mome" in given:
             given["mome"] = MomeConfig(**given["mome"])
+        if "lora" in given:
+            given["lora"] = LoraConfig(**given["lora"])
         return cls(**given)

@@ -1,9 +1,10 @@
 """The recogniser: token streams through per-rate projectors into a frozen LLM widened by MoME.
 
-Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss, or text by avsr/decode.
+Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss, or text by
+avsr/decode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,12 @@ from avsr.projector import Projector
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
-from experts import attach
+from experts import Lora, Mome, attach, attach_lora
+
+METHODS: Mapping[str, Callable[[Any, AvsrConfig, int], Mome | Lora]] = {
+    "mome": lambda llm, config, seed: attach(llm, config.mome, seed=seed),
+    "lora": lambda llm, config, seed: attach_lora(llm, config.lora, seed=seed),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def task_of(rates: Rates) -> Task:
 
 
 class AvsrModel(nn.Module):
-    """Projectors, markers and experts around a frozen LLM.
+    """Projectors, markers and experts (or low-rank layers) around a frozen LLM.
 
     The LLM is not a submodule: `state_dict` holds only what is trained.
 
@@ -113,13 +119,20 @@ class AvsrModel(nn.Module):
                         inputs, width, config.projector, gain=gain
                     )
         self.prompter = Prompter(width, deviation, generator)
-        self.mome = attach(llm, config.mome, seed=seed)
+        self.add_module(config.method, METHODS[config.method](llm, config, seed))
         self._prompts = {t: torch.tensor(tokenizer.encode(p)) for t, p in config.prompts.items()}
 
     @property
     def llm(self) -> Any:
         """The frozen language model."""
         return self._llm[0]
+
+    @property
+    def adapter(self) -> Mome | Lora:
+        """What widens the language model."""
+        found = self.get_submodule(self.config.method)
+        assert isinstance(found, (Mome, Lora))
+        return found
 
     @property
     def rates(self) -> Mapping[str, tuple[int, ...]]:
@@ -202,9 +215,7 @@ class AvsrModel(nn.Module):
             for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
                 stream = None if rate is None else streams[f"{kind}_{rate}"]
                 parts[kind] = (
-                    None
-                    if stream is None
-                    else stream.x[view.row, : int(stream.lengths[view.row])]
+                    None if stream is None else stream.x[view.row, : int(stream.lengths[view.row])]
                 )
             text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
@@ -235,7 +246,7 @@ class AvsrModel(nn.Module):
         batch = self.sequences(features, views, texts)
         pairs = {rates: i for i, rates in enumerate(dict.fromkeys(v.rates for v in views))}
         groups = torch.tensor([pairs[view.rates] for view in views], device=self.device)
-        with self.mome.tokens(batch.mask, groups=groups, collect="balance"):
+        with self.adapter.tokens(batch.mask, groups=groups, collect="balance"):
             hidden = self.llm.model(
                 inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=False
             ).last_hidden_state
@@ -245,5 +256,5 @@ class AvsrModel(nn.Module):
         counts = supervised.sum(1)
         owner = torch.arange(len(views), device=nll.device).repeat_interleave(counts)
         per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
-        text, load = per_view.mean(), self.mome.balance_loss()
+        text, load = per_view.mean(), self.adapter.balance_loss()
         return Losses(text + balance * load, text, load, per_view.detach())

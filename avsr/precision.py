@@ -17,8 +17,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 def choose_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     """Turn a dtype option into a dtype.
 
-    "auto" is the fastest that is safe: where a CPU multiplies bf16 in hardware (AMX, AVX512-BF16) it halves the
-    time, where it does not it was measured to train thirty times slower than float32.
+    "auto" is the fastest that is safe: where a CPU multiplies bf16 in hardware (AMX, AVX512-BF16)
+    it halves the time, where it does not it was measured to train thirty times slower than float32.
 
     Args:
         name: one of `DTYPES`.

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 class ProjectorConfig:
     """Sizes of a projector.
 
-    The paper (arXiv 2510.04136, section 4.1) has two linear layers with a ReLU between: `context=1, depth=0`. Small
-    towers say what sounds, hardly which word it belongs to; a wider first layer and blocks between the two layers
-    let a token see the word around it, which small training data needs.
+    The paper (arXiv 2510.04136, section 4.1) has two linear layers with a ReLU between:
+    `context=1, depth=0`. Small towers say what sounds, hardly which word it belongs to; a wider
+    first layer and blocks between the two layers let a token see the word around it, which small
+    training data needs.
 
     Args:
         width: between the two layers.
@@ -55,9 +56,7 @@ class _Block(nn.Module):
         super().__init__()
         width = config.width
         self.norm = nn.LayerNorm(width)
-        self.over = nn.Conv1d(
-            width, width, config.reach, padding=config.reach // 2, groups=width
-        )
+        self.over = nn.Conv1d(width, width, config.reach, padding=config.reach // 2, groups=width)
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)

@@ -4,7 +4,17 @@ Dimension letters: B batch, N tokens, H LLM width, E experts, K active, G groups
 """
 
 from experts.attach import Mome, attach
+from experts.lora import Lora, LoraConfig, attach_lora
 from experts.mome import MomeConfig, MomeLayer
 from experts.routing import LayerRouting
 
-__all__ = ["LayerRouting", "Mome", "MomeConfig", "MomeLayer", "attach"]
+__all__ = [
+    "LayerRouting",
+    "Lora",
+    "LoraConfig",
+    "Mome",
+    "MomeConfig",
+    "MomeLayer",
+    "attach",
+    "attach_lora",
+]

@@ -56,7 +56,8 @@ class _Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, heads, T, D / heads]."""
-        return x.unflatten(-1, (self.heads, x.shape[-1] // self.heads)).transpose(1, 2)
+        rows, frames, width = x.shape
+        return x.view(rows, frames, self.heads, width // self.heads).transpose(1, 2)
 
 
 class _Layer(nn.Module):

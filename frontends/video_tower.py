@@ -1,6 +1,7 @@
 """Lip encoders: what a video tower is, and our own small one.
 
-Data: grey mouth crops [B, T, 96, 96] uint8 at 25 fps, lengths [B] -> features [B, T, D] at 25 Hz, lengths [B].
+Data: grey mouth crops [B, T, 96, 96] uint8 at 25 fps, lengths [B] -> features [B, T, D] at 25 Hz,
+lengths [B].
 """
 
 import json
@@ -66,7 +67,7 @@ class _Block(nn.Module):
 
 
 class _Temporal(nn.Module):
-    """Residual layer of one dilated convolution over time; frames beyond a clip's end count as zero."""
+    """Residual layer of one dilated convolution over time; frames beyond the end count as zero."""
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -84,9 +85,9 @@ class _Temporal(nn.Module):
 class LipEncoder(nn.Module):
     """3D convolution stem, residual trunk and dilated convolutions over time, on mouth crops.
 
-    The stem is a 5x7x7 convolution of one grey channel; because its input has one channel and its temporal stride is one,
-    it is computed as a 2D convolution over five neighbouring frames. Only real frames enter it, so
-    padding reaches neither the features nor the batch statistics.
+    The stem is a 5x7x7 convolution of one grey channel; because its input has one channel and its
+    temporal stride is one, it is computed as a 2D convolution over five neighbouring frames. Only
+    real frames enter it, so padding reaches neither the features nor the batch statistics.
     """
 
     hz = 25.0
@@ -182,7 +183,8 @@ class LipEncoder(nn.Module):
         x = self.trunk(x).flatten(1)
         x = self.dropout(self.norm(self.squeeze(x).float()))
         x = pad_sequence(list(x.split(lengths)), batch_first=True)
-        real = torch.arange(x.shape[1], device=x.device) < torch.tensor(lengths)[:, None].to(x.device)
+        ends = torch.tensor(lengths, device=x.device)[:, None]
+        real = torch.arange(x.shape[1], device=x.device) < ends
         keep = real[..., None].to(x.dtype)
         for layer in self.temporal:
             x = layer(x, keep)

@@ -2,7 +2,7 @@
 
     python tools/eval_table.py "GRID s1 test=s1.json" "LibriSpeech test=libri.json"
 
-Data: reports -> one table on stdout, a row a condition. Figures come from the reports alone; nothing is typed by hand.
+Data: reports -> one table on stdout, a row a condition. Figures come from the reports alone.
 """
 
 from __future__ import annotations

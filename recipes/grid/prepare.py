@@ -2,9 +2,10 @@
 
     python recipes/grid/prepare.py GRID --out manifest.jsonl --test s1:97 s31 s33 --validation s1:51
 
-GRID holds one folder a speaker with `<name>.mpg` (or .mp4) and `<name>.align`, at any depth. An .align line is `start end word` in
-units of 1/25000 s; `sil` and `sp` are pauses. A speaker named alone goes whole into a split, `s1:97` gives it 97
-of the speaker's clips, drawn by a seed; what is in no other split is for training.
+GRID holds one folder a speaker with `<name>.mpg` (or .mp4) and `<name>.align`, at any depth. An
+.align line is `start end word` in units of 1/25000 s; `sil` and `sp` are pauses. A speaker named
+alone goes whole into a split, `s1:97` gives it 97 of the speaker's clips, drawn by a seed; what is
+in no other split is for training.
 """
 
 import argparse
@@ -23,9 +24,7 @@ def words_of(align: Path) -> list[tuple[str, float, float]]:
     return [(w, int(a) / UNITS, int(b) / UNITS) for a, b, w in rows if w not in PAUSES]
 
 
-def choose(
-    clips: dict[str, list[Path]], wanted: list[str], seed: int
-) -> set[Path]:
+def choose(clips: dict[str, list[Path]], wanted: list[str], seed: int) -> set[Path]:
     """Take speakers, or some of a speaker's clips, out of `clips`."""
     taken: set[Path] = set()
     for want in wanted:
@@ -66,10 +65,11 @@ def main() -> None:
                 raise SystemExit(f"no alignment for {path}")
             words = words_of(align)
             media = str(path.resolve())
+            held = "validation" if path in validation else "train"
             row = {
                 "id": f"grid/{path.parent.name}/{path.stem}",
                 "corpus": "grid",
-                "split": "test" if path in test else "validation" if path in validation else "train",
+                "split": "test" if path in test else held,
                 "speaker": f"grid-{path.parent.name}",
                 "audio_filepath": media,
                 "video_filepath": media,

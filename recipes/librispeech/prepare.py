@@ -2,7 +2,8 @@
 
     python recipes/librispeech/prepare.py LibriSpeech --out manifest.jsonl
 
-Subsets become splits by their names: train-* is train, dev-* validation, test-* test. Transcripts are lower-cased.
+Subsets become splits by their names: train-* is train, dev-* validation, test-* test. Transcripts
+are lower-cased.
 """
 
 import argparse
