@@ -69,9 +69,10 @@ def read_config(folder: Path | str) -> tuple[AvsrConfig, Mapping[str, Any]]:
             where=str(folder),
             todo="Name a folder written by `avsr train`, or leave --model out.",
         ) from error
-    if not isinstance(facts, dict) or "avsr_format" not in facts:
+    known = isinstance(facts, dict) and isinstance(facts.get("model"), dict)
+    if not known or type(facts.get("avsr_format")) is not int:
         raise ModelError(
-            "config.json is not one of this package's models",
+            "config.json is not one of this package's models: it needs avsr_format and model",
             where=str(folder),
             todo="Name a folder written by `avsr train`, or leave --model out.",
         )
@@ -90,8 +91,15 @@ def tower_widths(config: AvsrConfig, folder: Path | None) -> tuple[int, int | No
     if config.video_tower is None:
         return whisper["d_model"], None
     lips = lip_folder(config, folder)
-    sizes = json.loads((lips / "lip_encoder.json").read_text(encoding="utf-8"))
-    return whisper["d_model"], sizes["width"]
+    try:
+        sizes = json.loads((lips / "lip_encoder.json").read_text(encoding="utf-8"))
+        return whisper["d_model"], sizes["width"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"not a lip encoder: {error}",
+            where=str(lips),
+            todo="Copy the model's folder again, whole, or make one with tools/pretrain_lips.py.",
+        ) from error
 
 
 def lip_folder(config: AvsrConfig, folder: Path | None) -> Path:
@@ -141,7 +149,7 @@ def build_model(
         config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
     )
     if start:
-        state = {}
+        state: dict[str, Tensor] = {}
         for source in start:
             state |= load_file(Path(source) / "model.safetensors")
         own = model.state_dict()

@@ -51,10 +51,15 @@ class AvsrConfig:
     prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
 
     def __post_init__(self) -> None:
-        """Check the rates."""
+        """Check what the types cannot promise of a file."""
         for name, rates in (("audio_rates", self.audio_rates), ("video_rates", self.video_rates)):
-            if any(r < 1 for r in rates) or len(set(rates)) != len(rates):
-                raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates}")
+            whole = isinstance(rates, tuple) and all(type(r) is int and r >= 1 for r in rates)
+            if not whole or len(set(rates)) != len(rates):
+                raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates!r}")
+        if not isinstance(self.compress, Mapping) or "name" not in self.compress:
+            raise ConfigError(f"compress must have a name, got {self.compress!r}")
+        if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
+            raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for JSON."""
@@ -65,8 +70,10 @@ class AvsrConfig:
         """Read back what `to_dict` wrote.
 
         Raises:
-            ConfigError: an unknown key.
+            ConfigError: an unknown key, or a value that makes no model.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"a model's configuration is an object of settings, got {data!r}")
         unknown = set(data) - {f.name for f in fields(cls)}
         if unknown:
             raise ConfigError(
@@ -75,12 +82,16 @@ class AvsrConfig:
             )
         given = dict(data)
         for key in ("audio_rates", "video_rates"):
-            if key in given:
+            if isinstance(given.get(key), list):
                 given[key] = tuple(given[key])
-        if "projector" in given:
-            given["projector"] = ProjectorConfig(**given["projector"])
-        if "mome" in given:
-            given["mome"] = MomeConfig(**given["mome"])
-        if "lora" in given:
-            given["lora"] = LoraConfig(**given["lora"])
+        parts = {"projector": ProjectorConfig, "mome": MomeConfig, "lora": LoraConfig}
+        for key, kind in parts.items():
+            if given.get(key) is not None:
+                try:
+                    given[key] = kind(**given[key])
+                except (TypeError, ValueError) as error:
+                    raise ConfigError(
+                        f"{key} of a model's configuration: {error}",
+                        todo="The checkpoint may come from a newer version of this package.",
+                    ) from error
         return cls(**given)

@@ -1,4 +1,4 @@
-"""Low-rank adapters on a frozen LLM's query and value projections: the baseline that MoME is compared with.
+"""Low-rank adapters on a frozen LLM's queries and values: the baseline MoME is compared with.
 
 LLM -> Lora. Llama-AVSR (arXiv 2409.12319) adapts its LLM so; the layers themselves are peft's.
 """
@@ -32,11 +32,11 @@ class LoraConfig:
     """
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not self.alpha > 0:
-            raise ValueError(f"rank={self.rank} and alpha={self.alpha} must be above 0")
+        if self.rank < 1 or self.alpha < 1:
+            raise ValueError(f"rank={self.rank} and alpha={self.alpha} must be at least 1")
 
 
 class Lora(nn.Module):
@@ -112,11 +112,10 @@ def attach_lora(llm: nn.Module, config: LoraConfig, *, seed: int = 0) -> Lora:
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator
         torch.manual_seed(seed)
         inject_adapter_in_model(settings, llm)
-    wrapped = [
-        (attention, name, getattr(attention, name))
-        for attention in (block.self_attn for block in blocks)
-        for name in _TARGETS
-    ]
+    wrapped: list[tuple[nn.Module, str, Any]] = []
+    for block in blocks:
+        attention = block.get_submodule("self_attn")
+        wrapped += [(attention, name, getattr(attention, name)) for name in _TARGETS]
     lora = Lora(llm, wrapped)
     lora.float().requires_grad_(True)
     return lora

@@ -8,10 +8,11 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -79,7 +80,8 @@ class _Temporal(nn.Module):
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         y = (self.norm(x) * keep).transpose(1, 2)
         y = F.gelu(self.mix(y)).transpose(1, 2)
-        return (x + self.dropout(self.out(self.dropout(y)))) * keep
+        out: Tensor = (x + self.dropout(self.out(self.dropout(y)))) * keep
+        return out
 
 
 class LipEncoder(nn.Module):
@@ -125,13 +127,18 @@ class LipEncoder(nn.Module):
         folder = Path(folder)
         try:
             sizes = json.loads((folder / "lip_encoder.json").read_text(encoding="utf-8"))
-            shape = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
+            shape: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()
+            }
             encoder = cls(LipShape(**shape))
             state = load_file(folder / "lip_encoder.safetensors")
             encoder.load_state_dict({k: v.to(_dtype_of(k)) for k, v in state.items()})
-        except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        except (
+            *(OSError, SafetensorError, RuntimeError),
+            *(AttributeError, KeyError, TypeError, ValueError),
+        ) as error:
             raise AvsrError(
-                f"not a lip encoder: {error}",
+                f"not a lip encoder: {' '.join(str(error).split())[:200]}",
                 where=str(folder),
                 todo="Make one with tools/pretrain_lips.py.",
             ) from error

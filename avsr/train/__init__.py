@@ -1,1 +1,1 @@
-"""Training with Lightning: data, Matryoshka objective, command line. Inference imports nothing of it."""
+"""Training with Lightning: data, Matryoshka objective, command line; inference needs none of it."""

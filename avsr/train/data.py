@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from avsr.language_model import TextTokenizer
 from avsr.manifest import Item
 from avsr.model import Features
 from avsr.streams import TokenStream
 from avsr.train.features import FeatureStore, Variant
-from avsr.train.sampler import BucketSampler
 from frontends.noise import seed_of
 
 AUDIO_HZ, VIDEO_HZ = 50.0, 25.0
@@ -52,12 +51,31 @@ class Masks:
         per_second: expected time masks a second of clip.
         longest: longest time mask, s.
         channels: share of channels that a channel mask may hide.
-        drop_modality: chance that a row's audio, and as often its video, is all masked in a two-modality view.
     """
 
     per_second: float = 0.4
     longest: float = 0.3
     channels: float = 0.1
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What a process must know of a batch of which it reads a part.
+
+    Args:
+        clips: clips of the joint batch.
+        lips: how many of them have lips.
+        mine: how many of them this process answers for; with 0 it reads one that another answers
+            for, since every process must take part in each step.
+        processes: how many share it.
+        draw: seed for what the training step draws, the same on every process.
+    """
+
+    clips: int
+    lips: int
+    mine: int
+    processes: int
+    draw: int
 
 
 @dataclass(frozen=True)
@@ -69,18 +87,22 @@ class Batch:
         features: their tower features.
         texts: transcript token ids [S] of each clip, without EOS.
         draw: seed for what the training step draws (tasks and rates).
+        joint: the batch that this one is a part of, None if it is whole.
     """
 
     items: tuple[Item, ...]
     features: Features
     texts: tuple[Tensor, ...]
     draw: int
+    joint: Joint | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its features and texts on a device."""
-        streams = (None if s is None else s.to(device) for s in (self.features.audio, self.features.video))
-        texts = tuple(text.to(device) for text in self.texts)
-        return replace(self, features=Features(*streams), texts=texts)
+        audio, video = self.features.audio, self.features.video
+        features = Features(
+            None if audio is None else audio.to(device), None if video is None else video.to(device)
+        )
+        return replace(self, features=features, texts=tuple(t.to(device) for t in self.texts))
 
 
 @dataclass(frozen=True)
@@ -89,13 +111,14 @@ class _Sample:
     audio: Tensor
     video: Tensor
     text: Tensor
+    joint: Joint | None = None
 
 
 def hide(
     features: NDArray[np.float16], hz: float, masks: Masks, rng: np.random.Generator
 ) -> NDArray[np.float16]:
-    """Zero random spans and channels of [T, D]; draws nothing when the masks are empty."""
-    out = features.copy()
+    """Zero random spans and channels of [T, D]."""
+    out: NDArray[np.float16] = features.copy()
     longest = min(int(masks.longest * hz), len(out) // 4)
     for _ in range(rng.poisson(masks.per_second * len(out) / hz)):
         width = int(rng.integers(0, longest + 1))
@@ -126,8 +149,8 @@ class ClipDataset(Dataset[_Sample]):
         return len(self.entries)
 
     def __getitem__(self, key: Any) -> _Sample:
-        """Sample of (index, epoch)."""
-        index, epoch = key
+        """Sample of (index, epoch) or (index, epoch, joint batch)."""
+        index, epoch = key[:2]
         item, variants = self.entries[index]
         rng = np.random.default_rng([self.seed, epoch, index])
         first = seed_of(item.id, "variant") + index  # repeats of a clip start at other variants
@@ -141,7 +164,11 @@ class ClipDataset(Dataset[_Sample]):
                 video = hide(video[cut:], VIDEO_HZ, self.masks, rng)
         text = torch.tensor(self.tokenizer.encode(" " + item.text))
         lips = np.zeros((0, self._video_width()), np.float16) if video is None else video
-        return _Sample(item, _float(audio), _float(lips), text)
+        return _Sample(item, _float(audio), _float(lips), text, key[2] if len(key) > 2 else None)
+
+    def has_lips(self, index: int) -> bool:
+        """Whether a clip's lips are read."""
+        return self.entries[index][0].has_video and self.store.video_tower is not None
 
     def _video_width(self) -> int:
         tower = self.store.video_tower
@@ -154,6 +181,7 @@ def _float(array: NDArray[np.float16]) -> Tensor:
 
 def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
     """Pad samples into a batch."""
+    joint = samples[0].joint
     return Batch(
         items=tuple(s.item for s in samples),
         features=Features(
@@ -161,7 +189,8 @@ def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
             _stream([s.video for s in samples], VIDEO_HZ),
         ),
         texts=tuple(s.text for s in samples),
-        draw=draw,
+        draw=draw if joint is None else joint.draw,
+        joint=joint,
     )
 
 
@@ -170,48 +199,3 @@ def _stream(rows: Sequence[Tensor], hz: float) -> TokenStream | None:
     if int(lengths.max()) == 0:
         return None
     return TokenStream.from_features(pad_sequence(list(rows), batch_first=True), lengths, hz)
-
-
-class Loader(DataLoader[Any]):
-    """A DataLoader whose place can be saved, so that a killed run meets no clip twice and misses none.
-
-    Lightning asks for `state_dict` after the batch in hand has been trained on.
-    """
-
-    def __init__(self, dataset: ClipDataset, sampler: BucketSampler, workers: int = 0) -> None:
-        self.place = sampler
-        super().__init__(
-            dataset,
-            batch_sampler=_Keyed(sampler),
-            collate_fn=_collate_keyed(dataset.seed, sampler),
-            num_workers=workers,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Place in the run."""
-        return self.place.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a place in the run."""
-        self.place.load_state_dict(state)
-
-
-class _Keyed:
-    """Gives the dataset (index, epoch) pairs, so that augmentation follows the sampler's epoch."""
-
-    def __init__(self, sampler: BucketSampler) -> None:
-        self.sampler = sampler
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        for batch in self.sampler:
-            yield [(index, self.sampler.epoch) for index in batch]
-
-
-def _collate_keyed(seed: int, sampler: BucketSampler):  # type: ignore[no-untyped-def]
-    def run(samples: Sequence[_Sample]) -> Batch:
-        return collate(samples, draw=seed_of(samples[0].item.id, f"{seed} {sampler.epoch}"))
-
-    return run

@@ -12,8 +12,9 @@ import torch
 from avsr.errors import ConfigError
 from avsr.language_model import load_tokenizer
 from avsr.manifest import Item, read_manifest
-from avsr.train.data import Batch, ClipDataset, Corpus, Loader, Masks
+from avsr.train.data import Batch, ClipDataset, Corpus, Masks
 from avsr.train.features import FeatureStore, Variant, make_babble, read_noise
+from avsr.train.loader import Loader
 from avsr.train.sampler import BucketSampler
 from avsr.weights import resolve
 from frontends.audio_tower import WhisperTower
@@ -24,7 +25,8 @@ from frontends.video_tower import LipEncoder
 class SpeechData(lightning.LightningDataModule):
     """Clips of one or several corpora as batches of frozen tower features.
 
-    Splits come from the manifests: `train` is fitted, `validation` selects, `test` is read by `avsr train test` alone.
+    Splits come from the manifests: `train` is fitted, `validation` selects, `test` is read by
+    `avsr train test` alone.
 
     Args:
         train: corpora to fit.
@@ -139,11 +141,11 @@ class SpeechData(lightning.LightningDataModule):
             sampler = BucketSampler(
                 durations, batch_seconds=2 * self.batch_seconds, max_clips=32, jitter=0.0
             )
-            loaders.append(Loader(dataset, sampler))
+            loaders.append(Loader(dataset, sampler, passes="one"))
         return loaders
 
     def prepare_data(self) -> None:
-        """Encode every train clip in every variant and every validation clip, so that fitting only reads.
+        """Encode every train clip in every variant and every validation clip: fitting only reads.
 
         Lightning calls it once, on one process.
         """

@@ -1,8 +1,9 @@
 """Frozen tower features on disk, keyed by content and configuration.
 
-Data: Item + Variant -> audio features [Ta, D] and video features [Tv, D] as float16 arrays. A variant is one way of
-damaging a clip (noise at some SNR, another tempo, a mirrored mouth); each is drawn from the clip's id, so it is the same in
-every run.
+Data: Item + Variant -> audio features [Ta, D] and video features [Tv, D] as float16 arrays.
+
+A variant is one way of damaging a clip (noise at some SNR, another tempo, a mirrored mouth); each
+is drawn from the clip's id, so it is the same in every run.
 """
 
 import hashlib
@@ -114,7 +115,8 @@ class FeatureStore:
                 raise ConfigError("lips are wanted, but no lip tracker was given")
             return self.tracker.track(open_clip(item.path, streams="v")).crops
 
-        return self._cached(key, track)
+        crops: NDArray[np.uint8] = self._cached(key, track)
+        return crops
 
     def _cached(self, key: str, make):  # type: ignore[no-untyped-def]
         """Array of that key, made and written atomically if it is not there."""
@@ -144,7 +146,8 @@ class FeatureStore:
             wave = mix(wave, noise, snr_db=float(rng.uniform(*variant.snr_db)), seed=seed)
         sound = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
         features, _ = self.audio_tower(sound[None], torch.tensor([len(sound)]))
-        return features[0].numpy().astype(HALF)
+        out: NDArray[np.float16] = features[0].numpy().astype(HALF)
+        return out
 
     def _video(self, item: Item, variant: Variant) -> NDArray[np.float16]:
         assert self.video_tower is not None
@@ -157,7 +160,8 @@ class FeatureStore:
         with torch.no_grad():
             frames = torch.from_numpy(crops)[None]
             features, _ = self.video_tower(frames, torch.tensor([len(crops)]))
-        return features[0].numpy().astype(HALF)
+        out: NDArray[np.float16] = features[0].numpy().astype(HALF)
+        return out
 
 
 def stretch(wave: Array, tempo: float) -> Array:

@@ -1,6 +1,7 @@
-"""The training objective as a LightningModule: every rate pair, or a drawn one, through one LLM forward.
+"""The training objective as a LightningModule: every rate pair or a drawn one, one LLM forward.
 
-Data: Batch -> Losses. Frozen towers were run once, by the data module; all views of a step share one LLM forward.
+Data: Batch -> Losses. Frozen towers were run once, by the data module; all views of a step share
+one LLM forward.
 """
 
 import math
@@ -29,6 +30,7 @@ from avsr.train.data import Batch
 
 Matryoshka = Literal["all", "sample"]
 ALIGNMENT = "alignment.safetensors"
+CHANCE = "avsr_random_state"  # key in a training checkpoint
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Objective:
     """What is minimised.
 
     Args:
-        matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one drawn pair.
+        matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one of them.
         tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
         rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
         balance: weight of the load-balance loss.
@@ -89,7 +91,8 @@ class AvsrTask(lightning.LightningModule):
         start: checkpoint folders to start from, later ones win; projectors of other rates start
             from the nearest. Empty for fresh weights.
         align_only: "yes" trains the projectors by CTC alone, without an LLM forward.
-        vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None without CTC.
+        vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None
+            without CTC.
         dtype: of the frozen LLM, as `avsr.precision.choose_dtype` takes it.
         seed: of the initial weights and of the drawn tasks and rates.
     """
@@ -108,6 +111,7 @@ class AvsrTask(lightning.LightningModule):
         super().__init__()
         self.objective, self.schedule, self.align_only = objective, schedule, align_only
         self.seed = seed
+        self._chance: list[Tensor] | None = None
         self.model: AvsrModel = build_model(
             model, start=start, dtype=choose_dtype(dtype), seed=seed
         )
@@ -126,22 +130,19 @@ class AvsrTask(lightning.LightningModule):
     def views(self, batch: Batch) -> list[View]:
         """Rate pairs at which each clip of a batch is read.
 
-        In mode "sample" a task and a rate pair are drawn for the whole batch: sequences of one kind are of like
-        length, so little of the LLM's work is padding. Clips without lips are then read by sound at the pair's
-        audio rate.
+        In mode "sample" a task and a rate pair are drawn for the whole joint batch: sequences of
+        one kind are of like length, so little of the LLM's work is padding. Clips without lips are
+        then read by sound at the pair's audio rate.
         """
-        audio, video = self.model.rates["audio"], self.model.rates["video"]
-        pairs: dict[Task, list[Rates]] = {
-            "a": [Rates(a, None) for a in audio],
-            "v": [Rates(None, v) for v in video],
-            "av": [Rates(a, v) for a, v in product(audio, video)],
-        }
+        pairs = self._pairs()
+        audio = self.model.rates["audio"]
         seen = batch.features.video
-        lips = [seen is not None and int(n) > 0 for n in (seen.lengths if seen else batch.items)]
+        lips = [False] * len(batch.items) if seen is None else (seen.lengths > 0).tolist()
+        some = any(lips) if batch.joint is None else batch.joint.lips > 0
         chances = {
             task: chance
             for task, chance in self.objective.tasks.items()
-            if chance > 0 and (any(lips) or task == "a")
+            if chance > 0 and (some or task == "a")
         }
         if self.objective.matryoshka == "all":
             return [
@@ -158,6 +159,36 @@ class AvsrTask(lightning.LightningModule):
         alone = Rates(rates.audio or audio[0], None)
         return [View(row, rates if lips[row] else alone) for row in range(len(batch.items))]
 
+    def _pairs(self) -> dict[Task, list[Rates]]:
+        """Rate pairs of each task."""
+        audio, video = self.model.rates["audio"], self.model.rates["video"]
+        return {
+            "a": [Rates(a, None) for a in audio],
+            "v": [Rates(None, v) for v in video],
+            "av": [Rates(a, v) for a, v in product(audio, video)],
+        }
+
+    def _shares(self, batch: Batch, views: int) -> tuple[float, float]:
+        """Weights of this process's mean over its views, and over its clips.
+
+        DDP averages gradients over processes as if all had read as much. The mean over a joint
+        batch weighs each process by what it read; without DDP both are 1.
+        """
+        joint = batch.joint
+        if joint is None or joint.processes == 1:
+            return 1.0, 1.0
+        if joint.mine == 0:
+            return 0.0, 0.0
+        every = joint.clips
+        if self.objective.matryoshka == "all":
+            counts = {t: len(p) for t, p in self._pairs().items()}
+            tasks = [t for t, chance in self.objective.tasks.items() if chance > 0]
+            by_sound = counts["a"] if "a" in tasks else 0
+            every = joint.lips * sum(counts[t] for t in tasks)
+            every += (joint.clips - joint.lips) * by_sound
+        by_clips = joint.processes * joint.mine / joint.clips
+        return joint.processes * views / max(1, every), by_clips
+
     def _draw(self, pairs: Sequence[Rates], rng: np.random.Generator) -> int:
         """Index of a rate pair, by the audio rate's weight."""
         weights = np.ones(len(pairs))
@@ -170,16 +201,20 @@ class AvsrTask(lightning.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step over all views of a batch."""
         total = torch.zeros((), device=self.device)
-        if self.align_only == "no":
-            views = self.views(batch)
+        views = self.views(batch) if self.align_only == "no" else []
+        by_views, by_clips = self._shares(batch, len(views))
+        if views:
             losses = self.model(batch.features, views, batch.texts, balance=self.objective.balance)
-            total = total + losses.total
+            total = total + by_views * losses.total
             self._log("text", losses.text)
             self._log("balance", losses.balance)
         if self.ctc is not None:
             align = self._align(batch)
             self._log("ctc", align)
-            total = total + (1.0 if self.align_only == "yes" else self.objective.ctc) * align
+            weight = 1.0 if self.align_only == "yes" else self.objective.ctc
+            total = total + by_clips * weight * align
+        if not total.requires_grad:  # nothing of this batch is wanted; others may wait for us
+            total = total + 0.0 * self.model.prompter.markers.sum()
         self._log("loss", total)
         return total
 
@@ -198,6 +233,22 @@ class AvsrTask(lightning.LightningModule):
 
     def _log(self, name: str, value: Tensor) -> None:
         self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep where the chance of dropout stands."""
+        checkpoint[CHANCE] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go back there before the next step; setting up the run may draw before it."""
+        self._chance = checkpoint.get(CHANCE)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Of a resumed run's first batch: dropout as in a run that was never stopped."""
+        if self._chance is not None:
+            torch.set_rng_state(self._chance[0].cpu())
+            if len(self._chance) - 1 == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all([state.cpu() for state in self._chance[1:]])
+            self._chance = None
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last round's transcripts."""
@@ -241,9 +292,7 @@ class AvsrTask(lightning.LightningModule):
             stream = self.model.tokens(batch.features, [View(0, only)])[name]
             read = [self.model.tokenizer.decode(ids) for ids in self.ctc.greedy(stream)]
             corpus = batch.items[0].corpus or "clips"
-            out[f"{corpus}/{name}"] = [
-                (i.text, t) for i, t in zip(batch.items, read, strict=True)
-            ]
+            out[f"{corpus}/{name}"] = [(i.text, t) for i, t in zip(batch.items, read, strict=True)]
         return out
 
     def on_validation_epoch_end(self) -> None:
@@ -288,7 +337,7 @@ class AvsrTask(lightning.LightningModule):
         }
 
     def save(self, folder: Path | str, **facts: Any) -> None:
-        """Write what was trained as a checkpoint folder; the alignment beside it, for a next stage."""
+        """Write what was trained as a checkpoint folder, and the alignment for a next stage."""
         save_model(self.model, folder, **facts)
         if self.ctc is not None:
             save_file(self.ctc.state_dict(), Path(folder) / ALIGNMENT)

@@ -1,7 +1,7 @@
 """Seeded batches of clips of like length, whose place survives a kill.
 
-Data: durations -> lists of indices. The batches of an epoch are a pure function of (seed, epoch), so resuming needs only
-two numbers.
+Data: durations -> lists of indices. The batches of an epoch are a pure function of (seed, epoch),
+so resuming needs only two numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,12 @@ class BucketSampler(Sampler[list[int]]):
         durations: seconds of each clip.
         batch_seconds: most seconds in a batch, counting each clip as long as the batch's longest.
         max_clips: most clips in a batch.
-        jitter: clips are sorted by duration times a factor drawn from 1 ± jitter, so batches change every epoch.
+        jitter: clips are sorted by duration times a factor drawn from 1 ± jitter, so batches change
+            every epoch.
         seed: of order and membership.
         rank: this process under distributed training.
-        world: number of processes; every batch is dealt out evenly among them.
+        world: number of processes; every joint batch is dealt out evenly among them, and does not
+            depend on how many they are.
     """
 
     def __init__(
@@ -57,19 +59,36 @@ class BucketSampler(Sampler[list[int]]):
                 batch, longest_now = [], self.durations[index]
             batch.append(index)
             longest = longest_now
-        out.append(batch)
-        out = [b for b in out if len(b) >= self.world]  # every process needs a clip
+        if batch:
+            out.append(batch)
         return [out[i] for i in rng.permutation(len(out))]
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Batches of this process from the current position on; ends by moving to the next epoch."""
-        for batch in self.batches(self.epoch)[self.position :]:
+    def shard(self, batch: list[int]) -> list[int]:
+        """What this process reads of a joint batch; nothing if there are fewer clips than ranks."""
+        return batch[self.rank :: self.world]
+
+    def joint(self) -> Iterator[list[int]]:
+        """Joint batches from the current position to the end of the epoch.
+
+        The position counts what was given out. Behind the last batch of an epoch stands the next
+        epoch, whether or not the caller came back to hear that there are no more.
+        """
+        batches = self.batches(self.epoch)
+        if self.position >= len(batches):
+            self.epoch, self.position = self.epoch + 1, 0
+            batches = self.batches(self.epoch)
+        for batch in batches[self.position :]:
             self.position += 1
-            yield batch[self.rank :: self.world]
+            yield batch
         self.epoch, self.position = self.epoch + 1, 0
 
+    def __iter__(self) -> Iterator[list[int]]:
+        """Batches of this process from the current position to the end of the epoch."""
+        for batch in self.joint():
+            yield self.shard(batch)
+
     def __len__(self) -> int:
-        """Number of batches in the current epoch."""
+        """Number of batches in the current epoch, the same on every rank."""
         return len(self.batches(self.epoch))
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,3 +104,5 @@ class BucketSampler(Sampler[list[int]]):
         if state["seed"] != self.seed:
             raise ValueError(f"resuming seed {state['seed']} with seed {self.seed}")
         self.epoch, self.position = state["epoch"], state["position"]
+        if self.position >= len(self):
+            self.epoch, self.position = self.epoch + 1, 0

@@ -7,7 +7,7 @@ import pytest
 from avsr.config import PROMPTS, AvsrConfig
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
-from experts import MomeConfig
+from experts import LoraConfig, MomeConfig
 
 
 def through_json(config):
@@ -27,6 +27,8 @@ def test_every_setting_is_read_back():
         video_rates=(),
         compress={"name": "stack"},
         projector=ProjectorConfig(width=12, context=5, dropout=0.0),
+        method="lora",
+        lora=LoraConfig(rank=3, alpha=5),
         mome=MomeConfig(routed=5, shared=0, top_k=2, rank=3, placement="mhsa", alpha=0.5),
         prompts={"a": "Write.", "v": "Read.", "av": "Both."},
     )

@@ -140,6 +140,15 @@ def test_total_is_text_and_weighted_balance(trained, clips, transcripts):
     torch.testing.assert_close(losses.total, losses.text + 0.5 * losses.balance)
 
 
+def test_balance_counts_no_padding_and_no_other_rate_pair(trained, clips, transcripts):
+    """A short and a long sequence, each the only one of its rate pair."""
+    trained.train()
+    views = [View(2, Rates(16, None)), View(0, Rates(4, 2))]
+    alone = [trained(clips, [view], transcripts).balance for view in views]
+    both = trained(clips, views, transcripts).balance
+    torch.testing.assert_close(both, torch.stack(alone).mean(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("filling", [float("nan"), 1e30])
 def test_padding_reaches_neither_loss_nor_gradients(trained, clips, transcripts, filling):
     def run(features):

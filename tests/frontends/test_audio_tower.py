@@ -10,7 +10,7 @@ from frontends.audio_tower import WhisperShape, WhisperTower
 from frontends.errors import AvsrError
 
 RATE = 16_000
-LENGTHS = [16_000, 9_999, 4_801, 1]
+LENGTHS = [16_000, 10_100, 4_801, 1]  # 63 mel frames in the second: its last pair is half
 
 
 def waves(lengths=LENGTHS, filling=0.0):

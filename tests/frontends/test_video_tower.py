@@ -31,6 +31,8 @@ def made(shape=SMALL):
                 module.running_mean.normal_(0.0, 0.2)
                 module.running_var.uniform_(0.5, 2.0)
                 module.num_batches_tracked.fill_(7)
+            if isinstance(module, torch.nn.LayerNorm):
+                torch.nn.init.normal_(module.bias, std=0.5)  # what it makes of zeros is not zero
     return encoder
 
 
