@@ -6,8 +6,10 @@ Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where li
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from avsr.errors import ModelError
 from avsr.language_model import load_llm
 from avsr.model import AvsrModel
 from avsr.weights import resolve
+from avsr.writers import write_atomic
 from frontends.audio_tower import WhisperTower
 from frontends.video_tower import LipEncoder
 
@@ -196,11 +199,11 @@ def save_model(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    _replace(folder / "model.safetensors", lambda part: save_file(state, part))
     config = model.config.to_dict()
     if lip_encoder is not None:
         for name in ("lip_encoder.json", "lip_encoder.safetensors"):
-            shutil.copyfile(Path(lip_encoder) / name, folder / name)
+            _replace(folder / name, partial(shutil.copyfile, Path(lip_encoder) / name))
         config["video_tower"] = "."
     facts = {
         "avsr_format": FORMAT,
@@ -209,7 +212,18 @@ def save_model(
         "training": dict(training or {}),
     }
     text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    write_atomic(folder / "config.json", text)
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside a file and then put it in its place: a killed run leaves no half checkpoint."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(part)
+        part.chmod(0o644)  # safetensors makes files that only their owner reads
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_checkpoint(

@@ -202,11 +202,15 @@ class LipEncoder(nn.Module):
 def normalise(crops: Tensor) -> Tensor:
     """Grey crops [T, ...] uint8 -> float32 of zero mean and unit deviation over the clip."""
     x = crops.float()
+    if x.numel() == 0:
+        return x
     return (x - x.mean()) / x.std().clamp(min=1.0)
 
 
 def _neighbourhoods(frames: Tensor) -> Tensor:
     """[T, Y, X] -> [T, 5, Y, X]: each frame with two on either side, zeros beyond the clip."""
+    if len(frames) == 0:  # too short for `unfold`, padded or not
+        return frames.new_zeros(0, CONTEXT, *frames.shape[1:])
     around = F.pad(frames, (0, 0, 0, 0, CONTEXT // 2, CONTEXT // 2))
     return around.unfold(0, CONTEXT, 1).permute(0, 3, 1, 2)
 

@@ -104,6 +104,20 @@ def test_only_what_was_trained_is_stored(saved):
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_a_save_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
+    model, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def half(state, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("avsr.checkpoint.save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(model, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_model_with_its_lips_beside_it_can_be_moved(saved, tmp_path):
     model, _ = saved
     save_model(model, tmp_path / "a", lip_encoder=model.config.video_tower, dtype=torch.float32)

@@ -63,6 +63,15 @@ def test_batch_is_single(encoder):
 
 
 @torch.no_grad()
+def test_a_row_without_frames_harms_no_other(encoder):
+    pictures, lengths = crops([12, 0, 5])
+    with torch.no_grad():
+        together, _ = encoder(pictures, lengths)
+        alone, _ = encoder(pictures[:1], lengths[:1])
+    torch.testing.assert_close(together[0], alone[0])
+    assert not together[1].any()
+
+
 def test_padding_changes_nothing(encoder):
     features, _ = encoder(*crops())
     assert torch.equal(encoder(*crops(filling=255))[0], features)
