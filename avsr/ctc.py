@@ -16,6 +16,24 @@ from torch import Tensor, nn
 from avsr.streams import TokenStream
 
 
+def ctc_loss(logp: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    """CTC loss with blank 0, mean over rows and their targets.
+
+    Args:
+        logp: log-probabilities [B, N, classes].
+        lengths: real frames of each row [B].
+        targets: classes of each row; one that does not fit into its frames contributes zero.
+    """
+    sizes = torch.tensor([len(t) for t in targets])
+    flat = torch.tensor([i for t in targets for i in t], dtype=torch.long)
+    return F.ctc_loss(logp.transpose(0, 1), flat, lengths, sizes, zero_infinity=True)
+
+
+def collapse(path: Sequence[int]) -> list[int]:
+    """A path of classes without repeats and blanks (0)."""
+    return [i for i, before in zip(path, [0, *path], strict=False) if i not in (0, before)]
+
+
 class EmbeddingCtc(nn.Module):
     """CTC head whose classes are the LLM's input embeddings.
 
@@ -51,12 +69,9 @@ class EmbeddingCtc(nn.Module):
         targets = [
             [self._class_of[i] for i in text.tolist() if i in self._class_of] for text in texts
         ]
-        sizes = torch.tensor([len(t) for t in targets])
-        flat = torch.tensor([i for t in targets for i in t], dtype=torch.long)
         # A NaN at padding would reach the gradients.
         x = stream.x.masked_fill(~stream.mask[..., None], 0.0)
-        logp = self.log_probs(x).transpose(0, 1)
-        return F.ctc_loss(logp, flat, stream.lengths.cpu(), sizes, zero_infinity=True)
+        return ctc_loss(self.log_probs(x), stream.lengths.cpu(), targets)
 
     @torch.no_grad()
     def greedy(self, stream: TokenStream) -> list[list[int]]:
@@ -64,7 +79,5 @@ class EmbeddingCtc(nn.Module):
         best = self.log_probs(stream.x).argmax(-1)
         out = []
         for row, length in zip(best.tolist(), stream.lengths.tolist(), strict=True):
-            path = row[: int(length)]
-            kept = [i for i, before in zip(path, [0, *path], strict=False) if i not in (0, before)]
-            out.append([self.vocabulary[i - 1] for i in kept])
+            out.append([self.vocabulary[i - 1] for i in collapse(row[: int(length)])])
         return out

@@ -107,8 +107,7 @@ class Preparer:
                 where=str(path),
                 todo="Give a clip with speech.",
             )
-        task: Task = "av" if wave is not None and crops is not None else "v"
-        task = "a" if crops is None else task
+        task: Task = "a" if crops is None else "v" if wave is None else "av"
         if clip.duration < SHORT:
             warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
         return Prepared(

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avsr.ctc import collapse, ctc_loss
 from avsr.manifest import read_manifest
 from avsr.train.features import FeatureStore
 from avsr.weights import resolve
@@ -95,19 +96,6 @@ class Reader(nn.Module):
         return letters, words, aligned
 
 
-def ctc(logp: Tensor, lengths: Tensor, targets: list[list[int]]) -> Tensor:
-    """CTC loss with blank 0."""
-    sizes = torch.tensor([len(t) for t in targets])
-    flat = torch.tensor([i for t in targets for i in t])
-    return F.ctc_loss(logp.transpose(0, 1), flat, lengths, sizes, zero_infinity=True)
-
-
-def greedy(logp: Tensor, length: int) -> list[int]:
-    """Best path without repeats and blanks."""
-    path = logp[:length].argmax(-1).tolist()
-    return [i for i, before in zip(path, [0, *path], strict=False) if i not in (0, before)]
-
-
 @torch.no_grad()
 def word_error(model: Reader, clips: list, vocabulary: list[str]) -> tuple[float, float]:
     """Word error of the word head and of the letter head, greedy."""
@@ -117,8 +105,8 @@ def word_error(model: Reader, clips: list, vocabulary: list[str]) -> tuple[float
     for crops, _, _ in clips:
         centre = np.ascontiguousarray(crops[:, edge : edge + CROP, edge : edge + CROP])
         letters, words, _ = model([normalise(torch.from_numpy(centre))])
-        by_word.append(" ".join(vocabulary[i - 1] for i in greedy(words[0], len(crops))))
-        by_letter.append("".join(LETTERS[i - 1] for i in greedy(letters[0], len(crops))))
+        by_word.append(" ".join(vocabulary[i - 1] for i in collapse(words[0].argmax(-1).tolist())))
+        by_letter.append("".join(LETTERS[i - 1] for i in collapse(letters[0].argmax(-1).tolist())))
     truth = [text for _, text, _ in clips]
     return jiwer.wer(truth, by_word), jiwer.wer(truth, by_letter)
 
@@ -180,7 +168,7 @@ def main() -> None:
             letters, words, aligned = model(list(rows))
             spelt = [[LETTERS.index(a) + 1 for a in text] for _, text, _ in batch]
             said = [[vocabulary.index(w) + 1 for w in text.split()] for _, text, _ in batch]
-            loss = ctc(letters, lengths, spelt) + ctc(words, lengths, said)
+            loss = ctc_loss(letters, lengths, spelt) + ctc_loss(words, lengths, said)
             real = torch.arange(aligned.shape[1]) < lengths[:, None]
             under = torch.from_numpy(np.concatenate(marks))
             loss = loss + 2 * F.nll_loss(aligned[real], under)

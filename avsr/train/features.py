@@ -88,12 +88,11 @@ class FeatureStore:
 
     def get(self, item: Item, variant: Variant) -> ClipFeatures:
         """Features of a clip, from disk if they were made before."""
-        stat = item.path.stat()
         settings, noise = f"tempo {variant.tempo}", ""
         if variant.snr_db is not None:
             settings += f" snr {variant.snr_db} {variant.name}"
             noise = self._noise_key
-        clip = f"{item.id} {stat.st_size} {_head(item.path)}"
+        clip = _identity(item)
         audio = self._cached(
             _digest(clip, self._audio_key, settings, noise), lambda: self._audio(item, variant)
         )
@@ -107,8 +106,7 @@ class FeatureStore:
 
     def crops(self, item: Item) -> NDArray[np.uint8]:
         """Mouth crops [T, 96, 96] of a clip; kept apart, since every encoder reads the same."""
-        stat = item.path.stat()
-        key = _digest("roi", f"{item.id} {stat.st_size} {_head(item.path)}")
+        key = _digest("roi", _identity(item))
 
         def track() -> NDArray[np.uint8]:
             if self.tracker is None:
@@ -213,10 +211,10 @@ def _fingerprint(tower: torch.nn.Module) -> str:
     return _digest(*(p.detach().cpu().numpy().tobytes() for p in tower.state_dict().values()))
 
 
-def _head(path: Path) -> str:
-    """Digest of a file's first megabyte."""
-    with open(path, "rb") as file:
-        return _digest(file.read(1 << 20))
+def _identity(item: Item) -> str:
+    """Name, size and digest of the first megabyte of a clip's file."""
+    with open(item.path, "rb") as file:
+        return f"{item.id} {item.path.stat().st_size} {_digest(file.read(1 << 20))}"
 
 
 def _digest(*parts: str | bytes) -> str:
