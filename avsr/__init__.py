@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from avsr.startup import collector_paused
+
 if TYPE_CHECKING:
     from avsr.api import Recogniser, load_model, transcribe
     from avsr.errors import (
@@ -73,7 +75,8 @@ def __getattr__(name: str) -> Any:
         return import_module("avsr.score")
     for home, names in _HOMES.items():
         if name in names:
-            value = getattr(import_module(home), name)
+            with collector_paused():
+                value = getattr(import_module(home), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module 'avsr' has no attribute {name!r}")

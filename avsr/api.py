@@ -7,6 +7,7 @@ trained rate pair.
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
 from avsr.prepare import Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
+from avsr.startup import collector_paused
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
@@ -266,8 +268,10 @@ def load_model(
     config, _ = read_config(folder)
     for frozen in (config.language_model, config.audio_tower):
         resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
-    loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
-    audio_tower, video_tower = load_towers(loaded.config, folder)
+    with collector_paused(), ThreadPoolExecutor(1) as beside:
+        towers = beside.submit(load_towers, config, folder)
+        loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
+        audio_tower, video_tower = towers.result()
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
     if video_tower is not None:

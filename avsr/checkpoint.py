@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -135,6 +135,7 @@ def build_model(
     folder: Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
     seed: int = 0,
+    device: Literal["cpu", "meta"] = "cpu",
 ) -> AvsrModel:
     """A model with fresh trained parts, or with those of another checkpoint.
 
@@ -145,12 +146,14 @@ def build_model(
         folder: the model's own folder, for a lip encoder that lies there.
         dtype: of the frozen LLM.
         seed: of the fresh parts.
+        device: "meta" leaves the trained parts without memory, for weights that are assigned.
     """
     llm, tokenizer = load_llm(resolve(config.language_model), dtype)
     audio_width, video_width = tower_widths(config, folder)
-    model = AvsrModel(
-        config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
-    )
+    with torch.device(device):
+        model = AvsrModel(
+            config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
+        )
     if start:
         state: dict[str, Tensor] = {}
         for source in start:
@@ -251,7 +254,7 @@ def load_checkpoint(
             where=str(folder),
             todo="Copy the folder again, whole.",
         ) from error
-    model = build_model(config, folder=folder, dtype=dtype)
+    model = build_model(config, folder=folder, dtype=dtype, device="meta")
     wanted = facts.get("frozen", {}).get("language_model")
     if wanted is not None and wanted != fingerprint(model.llm):
         raise ModelError(
@@ -260,7 +263,7 @@ def load_checkpoint(
             todo="Use the LLM that config.json names, in the version that it was trained with.",
         )
     try:
-        model.load_state_dict({k: v.float() for k, v in state.items()})
+        model.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
     except RuntimeError as error:
         raise ModelError(
             f"the weights do not fit the configuration: {str(error).splitlines()[0]}",

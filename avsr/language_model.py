@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -133,22 +134,18 @@ def _load_direct(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> An
     """Build the class without memory and give it the file's tensors: no copy, no init."""
     kind = config["model_type"]
     package, name = f"transformers.models.{kind}", _DIRECT[kind]
-    settings_class = getattr(import_module(f"{package}.configuration_{kind}"), f"{name}Config")
-    model_class = getattr(import_module(f"{package}.modeling_{kind}"), f"{name}ForCausalLM")
-    settings = settings_class.from_pretrained(folder, local_files_only=True)
-    settings.dtype = dtype
-    with torch.device("meta"):
-        llm = model_class(settings)
-    state: dict[str, torch.Tensor] = {}
+    with ThreadPoolExecutor(1) as beside:  # torch reads while Python imports, which takes longer
+        reading = beside.submit(_read_weights, folder, dtype)
+        settings_class = getattr(import_module(f"{package}.configuration_{kind}"), f"{name}Config")
+        model_class = getattr(import_module(f"{package}.modeling_{kind}"), f"{name}ForCausalLM")
+        settings = settings_class.from_pretrained(folder, local_files_only=True)
+        settings.dtype = dtype
+        with torch.device("meta"):
+            llm = model_class(settings)
+        state = reading.result()
     try:
-        for path in weight_files(folder):
-            state |= {
-                key: tensor.to(dtype)
-                for key, tensor in load_file(path).items()
-                if not key.endswith(_COMPUTED)
-            }
         missing, unexpected = llm.load_state_dict(state, strict=False, assign=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
         raise ModelError(f"unreadable weights: {error}", where=str(folder)) from error
     # Rotary tables are computed, not stored.
     llm.model.rotary_emb = type(llm.model.rotary_emb)(config=settings)
@@ -162,6 +159,20 @@ def _load_direct(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> An
             where=f"{folder}: {(missing + unexpected)[0]}",
         )
     return llm
+
+
+def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = {}
+    try:
+        for path in weight_files(folder):
+            state |= {
+                key: tensor.to(dtype)
+                for key, tensor in load_file(path).items()
+                if not key.endswith(_COMPUTED)
+            }
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"unreadable weights: {error}", where=str(folder)) from error
+    return state
 
 
 def _load_any(folder: Path, dtype: torch.dtype) -> Any:

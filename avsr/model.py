@@ -120,7 +120,10 @@ class AvsrModel(nn.Module):
                     )
         self.prompter = Prompter(width, deviation, generator)
         self.add_module(config.method, METHODS[config.method](llm, config, seed))
-        self._prompts = {t: torch.tensor(tokenizer.encode(p)) for t, p in config.prompts.items()}
+        self._prompts = {
+            task: torch.tensor(tokenizer.encode(text), device="cpu")
+            for task, text in config.prompts.items()
+        }
 
     @property
     def llm(self) -> Any:

@@ -42,7 +42,9 @@ class Prompter(nn.Module):
 
     def __init__(self, width: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.markers = nn.Parameter(torch.randn(len(MARKERS), width, generator=generator) * scale)
+        self.markers = nn.Parameter(torch.empty(len(MARKERS), width))
+        if not self.markers.is_meta:
+            nn.init.normal_(self.markers, std=scale, generator=generator)
 
     def block(self, tokens: Tensor, kind: int) -> list[Tensor]:
         """One modality's tokens [N, H] between its markers; `kind` 0 is audio, 1 video."""

@@ -33,12 +33,14 @@ class Corpus:
     Args:
         manifest: JSON-lines manifest.
         corpora: names to keep, all when empty.
+        speakers: speakers to keep, all when empty.
         variants: ways of reading a clip; an epoch reads each clip in one of them, in turn.
         repeat: times that a clip counts per epoch.
     """
 
     manifest: str
     corpora: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = (Variant(),)
     repeat: int = 1
 

@@ -95,7 +95,7 @@ class SpeechData(lightning.LightningDataModule):
         fitted = split == "train"
         entries: list[tuple[Item, tuple[Variant, ...]]] = []
         for corpus in corpora:
-            chosen = read_manifest(corpus.manifest, _keeps(corpus.corpora, split))
+            chosen = read_manifest(corpus.manifest, _keeps(corpus, split))
             variants = corpus.variants if fitted else (Variant(),)
             entries += [(item, variants) for item in chosen] * (corpus.repeat if fitted else 1)
         if not entries:
@@ -153,15 +153,23 @@ class SpeechData(lightning.LightningDataModule):
         jobs = [
             (item, variant)
             for corpus in self.corpora
-            for item in read_manifest(corpus.manifest, _keeps(corpus.corpora, "train"))
+            for item in read_manifest(corpus.manifest, _keeps(corpus, "train"))
             for variant in corpus.variants
         ]
         for corpus in self.held_out:
-            chosen = read_manifest(corpus.manifest, _keeps(corpus.corpora, "validation"))
+            chosen = read_manifest(corpus.manifest, _keeps(corpus, "validation"))
             jobs += [(item, Variant()) for item in chosen]
         for item, variant in jobs:
             store.get(item, variant)
 
 
-def _keeps(corpora: Sequence[str], split: str) -> Callable[[Item], bool]:
-    return lambda item: item.split == split and (not corpora or item.corpus in corpora)
+def _keeps(corpus: Corpus, split: str) -> Callable[[Item], bool]:
+    def keeps(item: Item) -> bool:
+        named = not corpus.corpora or item.corpus in corpus.corpora
+        return (
+            item.split == split
+            and named
+            and (not corpus.speakers or item.speaker in corpus.speakers)
+        )
+
+    return keeps

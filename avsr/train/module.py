@@ -6,7 +6,7 @@ one LLM forward.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,11 @@ from avsr.config import AvsrConfig, Task
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import decode
 from avsr.manifest import read_manifest
-from avsr.model import AvsrModel, View
+from avsr.model import AvsrModel, Features, View
 from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.score import score
+from avsr.streams import TokenStream
 from avsr.train.data import Batch
 
 Matryoshka = Literal["all", "sample"]
@@ -41,6 +42,9 @@ class Objective:
         matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one of them.
         tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
         rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
+        sound_rate_weights: the same for batches without lips; empty to take `rate_weights`.
+        misled: chance that an audio-visual clip is shown another clip's lips, in mode "sample":
+            lips of strangers read worse than those trained on, and sound must win where they differ.
         balance: weight of the load-balance loss.
         ctc: weight of the alignment loss of the projectors at the rates of `ctc_rates`.
         ctc_rates: projectors that are also aligned by CTC, as "audio_4".
@@ -49,6 +53,8 @@ class Objective:
     matryoshka: Matryoshka = "sample"
     tasks: Mapping[Task, float] = field(default_factory=lambda: {"a": 0.3, "v": 0.3, "av": 0.4})
     rate_weights: tuple[float, ...] = ()
+    sound_rate_weights: tuple[float, ...] = ()
+    misled: float = 0.0
     balance: float = 0.01
     ctc: float = 0.0
     ctc_rates: tuple[str, ...] = ()
@@ -153,9 +159,12 @@ class AvsrTask(lightning.LightningModule):
                 for rates in pairs[task]
             ]
         rng = np.random.default_rng([self.seed, batch.draw])
-        weights = np.array(list(chances.values()))
-        drawn = list(chances)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-        rates = pairs[drawn][self._draw(pairs[drawn], rng)]
+        shares = np.array(list(chances.values()))
+        drawn = list(chances)[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        weights = self.objective.rate_weights
+        if not some and self.objective.sound_rate_weights:
+            weights = self.objective.sound_rate_weights
+        rates = pairs[drawn][self._draw(pairs[drawn], weights, rng)]
         alone = Rates(rates.audio or audio[0], None)
         return [View(row, rates if lips[row] else alone) for row in range(len(batch.items))]
 
@@ -189,14 +198,28 @@ class AvsrTask(lightning.LightningModule):
         by_clips = joint.processes * joint.mine / joint.clips
         return joint.processes * views / max(1, every), by_clips
 
-    def _draw(self, pairs: Sequence[Rates], rng: np.random.Generator) -> int:
+    def _draw(
+        self, pairs: Sequence[Rates], weights: Sequence[float], rng: np.random.Generator
+    ) -> int:
         """Index of a rate pair, by the audio rate's weight."""
-        weights = np.ones(len(pairs))
-        if self.objective.rate_weights:
-            rates = self.model.rates["audio"]
-            by_rate = dict(zip(rates, self.objective.rate_weights, strict=True))
-            weights = np.array([by_rate.get(p.audio, 1.0) for p in pairs])  # type: ignore[arg-type]
-        return int(rng.choice(len(pairs), p=weights / weights.sum()))
+        chances = np.ones(len(pairs))
+        if weights:
+            by_rate = dict(zip(self.model.rates["audio"], weights, strict=True))
+            chances = np.array([by_rate.get(p.audio, 1.0) for p in pairs])  # type: ignore[arg-type]
+        return int(rng.choice(len(pairs), p=chances / chances.sum()))
+
+    def _misled(self, batch: Batch, views: Sequence[View]) -> Features:
+        """Features of a batch, in an audio-visual one with some clips' lips from the next clip."""
+        video = batch.features.video
+        both = all(view.rates.audio and view.rates.video for view in views)
+        if self.objective.misled == 0 or video is None or not both:
+            return batch.features
+        rng = np.random.default_rng([self.seed, batch.draw, 1])
+        own = torch.arange(len(batch.items))
+        swapped = torch.from_numpy(rng.random(len(own)) < self.objective.misled)
+        rows = torch.where(swapped, own.roll(-1), own).to(video.x.device)
+        lips = TokenStream.from_features(video.x[rows], video.lengths[rows], video.hz)
+        return replace(batch.features, video=lips)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step over all views of a batch."""
@@ -204,7 +227,8 @@ class AvsrTask(lightning.LightningModule):
         views = self.views(batch) if self.align_only == "no" else []
         by_views, by_clips = self._shares(batch, len(views))
         if views:
-            losses = self.model(batch.features, views, batch.texts, balance=self.objective.balance)
+            features = self._misled(batch, views)
+            losses = self.model(features, views, batch.texts, balance=self.objective.balance)
             total = total + by_views * losses.total
             self._log("text", losses.text)
             self._log("balance", losses.balance)
@@ -254,7 +278,7 @@ class AvsrTask(lightning.LightningModule):
         """Forget the last round's transcripts."""
         self._said: dict[str, list[tuple[str, str]]] = {}
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:
         """Transcribe a batch at the finest and the coarsest rates of every task it allows."""
         for name, texts in self._transcribe(batch).items():
             self._said.setdefault(name, []).extend(texts)
@@ -309,7 +333,9 @@ class AvsrTask(lightning.LightningModule):
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
-    def predict_step(self, batch: Batch, index: int) -> dict[str, list[tuple[str, str]]]:
+    def predict_step(
+        self, batch: Batch, index: int, dataloader_idx: int = 0
+    ) -> dict[str, list[tuple[str, str]]]:
         """References and transcripts of a batch by task and rate pair."""
         return self._transcribe(batch)
 

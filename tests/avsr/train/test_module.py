@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from avsr.config import AvsrConfig
+from avsr.model import View
 from avsr.projector import ProjectorConfig
+from avsr.rates import Rates
 from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
 from avsr.train.module import AvsrTask, Objective, Schedule
@@ -101,6 +103,33 @@ def test_rate_weights_choose_the_rate(make):
     task = make(objective=Objective(tasks={"a": 1.0}, rate_weights=(0.0, 1.0)))
     drawn = {task.views(part([0], 0, draw=d))[0].rates.audio for d in range(20)}
     assert drawn == {16}
+
+
+def test_batches_without_lips_have_rate_weights_of_their_own(make):
+    weights = {"rate_weights": (0.0, 1.0), "sound_rate_weights": (1.0, 0.0)}
+    task = make(objective=Objective(tasks={"a": 1.0}, **weights))
+    for lips, rate in ((0, 4), (2, 16)):
+        drawn = {task.views(part([0, 1], lips, draw=d))[0].rates.audio for d in range(20)}
+        assert drawn == {rate}
+
+
+def test_misled_swaps_lips_of_audio_visual_views_alone(make):
+    task = make(objective=Objective(misled=0.5))
+    moved = 0
+    for draw in range(6):
+        batch = part(list(range(5)), lips=5, draw=draw)
+        assert task._misled(batch, [View(row, Rates(None, 2)) for row in range(5)]) == batch.features
+        views = [View(row, Rates(4, 2)) for row in range(5)]
+        found, again = task._misled(batch, views), task._misled(batch, views)
+        own, seen = batch.features.video, found.video
+        assert torch.equal(again.video.x, seen.x)
+        assert torch.equal(found.audio.x, batch.features.audio.x)
+        for row in range(5):
+            source = row if torch.equal(seen.x[row], own.x[row]) else (row + 1) % 5
+            moved += source != row
+            assert torch.equal(seen.x[row], own.x[source])
+            assert seen.lengths[row] == own.lengths[source]
+    assert 0 < moved < 30
 
 
 class Watch(lightning.Callback):
