@@ -44,7 +44,7 @@ class Objective:
         rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
         sound_rate_weights: the same for batches without lips; empty to take `rate_weights`.
         misled: chance that an audio-visual clip is shown another clip's lips, in mode "sample":
-            lips of strangers read worse than those trained on, and sound must win where they differ.
+            strangers' lips read worse than those trained on, and sound must win where they differ.
         balance: weight of the load-balance loss.
         ctc: weight of the alignment loss of the projectors at the rates of `ctc_rates`.
         ctc_rates: projectors that are also aligned by CTC, as "audio_4".

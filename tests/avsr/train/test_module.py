@@ -118,7 +118,8 @@ def test_misled_swaps_lips_of_audio_visual_views_alone(make):
     moved = 0
     for draw in range(6):
         batch = part(list(range(5)), lips=5, draw=draw)
-        assert task._misled(batch, [View(row, Rates(None, 2)) for row in range(5)]) == batch.features
+        lips_alone = [View(row, Rates(None, 2)) for row in range(5)]
+        assert task._misled(batch, lips_alone) == batch.features
         views = [View(row, Rates(4, 2)) for row in range(5)]
         found, again = task._misled(batch, views), task._misled(batch, views)
         own, seen = batch.features.video, found.video
