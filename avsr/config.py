@@ -5,11 +5,12 @@ Data: `config.json` <-> AvsrConfig.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import product
 from typing import Any, Literal
 
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
-from experts import LoraConfig, MomeConfig
+from experts import Common, LoraConfig, MomeConfig, Row, find_method
 
 Task = Literal["a", "v", "av"]
 PROMPTS: Mapping[Task, str] = {
@@ -32,9 +33,10 @@ class AvsrConfig:
         video_rates: trained video rates; empty without a video tower.
         compress: compressor of each modality, as `compressors.build` takes it.
         projector: sizes of every projector.
-        method: what widens the LLM, by its name in `avsr.model.METHODS`.
-        mome: sizes and placement of the experts, for method "mome".
-        lora: sizes of the low-rank layers, for method "lora".
+        method: what widens the LLM, by its name in `experts.registry.METHODS`.
+        mome: sizes and placement of the experts, for "mome" and what is measured by it.
+        lora: sizes of the low-rank layers, for "lora" and its kin.
+        settings: sizes of the method that are not said there, by their names.
         prompts: the instruction of each task.
     """
 
@@ -45,9 +47,10 @@ class AvsrConfig:
     video_rates: tuple[int, ...] = (2, 5)
     compress: Mapping[str, Any] = field(default_factory=lambda: {"name": "pool"})
     projector: ProjectorConfig = field(default_factory=ProjectorConfig)
-    method: Literal["mome", "lora"] = "mome"
+    method: str = "mome"
     mome: MomeConfig = field(default_factory=MomeConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
 
     def __post_init__(self) -> None:
@@ -60,6 +63,28 @@ class AvsrConfig:
             raise ConfigError(f"compress must have a name, got {self.compress!r}")
         if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
             raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError(f"settings must name the method's sizes, got {self.settings!r}")
+        try:
+            _ = self.sizes
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"method {self.method!r}: {error}",
+                todo="Correct method, its section or settings in the model's configuration.",
+            ) from error
+
+    @property
+    def sizes(self) -> Any:
+        """Configuration of the method."""
+        common = Common(self.mome, self.lora)
+        return find_method(self.method).sizes(common, self.settings)
+
+    @property
+    def scales(self) -> tuple[Row, ...]:
+        """Every trained rate pair of every task."""
+        audio, video = self.audio_rates, self.video_rates
+        both = [Row(a, v) for a, v in product(audio, video)]
+        return (*(Row(a, None) for a in audio), *(Row(None, v) for v in video), *both)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for JSON."""

@@ -103,12 +103,13 @@ def decode(
         output_scores=options.beam_size > 1,
     )
     llm = _without_defaults(model.llm)
-    out = llm.generate(
-        inputs_embeds=batch.embeds,
-        attention_mask=batch.mask.long(),
-        generation_config=settings,
-        stopping_criteria=[_OwnCap(caps)],
-    )
+    with model.adapter.reading([view.kind for view in views]):
+        out = llm.generate(
+            inputs_embeds=batch.embeds,
+            attention_mask=batch.mask.long(),
+            generation_config=settings,
+            stopping_criteria=[_OwnCap(caps)],
+        )
     scores = _greedy_logprobs(out) if options.beam_size == 1 else _beam_logprobs(llm, out)
     lengths = batch.mask.sum(1).tolist()
     return [

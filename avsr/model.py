@@ -1,10 +1,10 @@
-"""The recogniser: token streams through per-rate projectors into a frozen LLM widened by MoME.
+"""The recogniser: token streams through per-rate projectors into a frozen, widened LLM.
 
 Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss, or text by
 avsr/decode.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,7 @@ from avsr.projector import Projector
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
-from experts import Lora, Mome, attach, attach_lora
-
-METHODS: Mapping[str, Callable[[Any, AvsrConfig, int], Mome | Lora]] = {
-    "mome": lambda llm, config, seed: attach(llm, config.mome, seed=seed),
-    "lora": lambda llm, config, seed: attach_lora(llm, config.lora, seed=seed),
-}
-
+from experts import Adapter, Row, widen
 
 @dataclass(frozen=True)
 class Features:
@@ -47,6 +41,11 @@ class View:
 
     row: int
     rates: Rates
+
+    @property
+    def kind(self) -> Row:
+        """The same rates, as the adapter knows them."""
+        return Row(self.rates.audio, self.rates.video)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def task_of(rates: Rates) -> Task:
 
 
 class AvsrModel(nn.Module):
-    """Projectors, markers and experts (or low-rank layers) around a frozen LLM.
+    """Projectors, markers and an adapter (experts, low-rank layers, ...) around a frozen LLM.
 
     The LLM is not a submodule: `state_dict` holds only what is trained.
 
@@ -119,7 +118,8 @@ class AvsrModel(nn.Module):
                         inputs, width, config.projector, gain=gain
                     )
         self.prompter = Prompter(width, deviation, generator)
-        self.add_module(config.method, METHODS[config.method](llm, config, seed))
+        adapter = widen(llm, config.method, config.sizes, scales=config.scales, seed=seed)
+        self.add_module(config.method, adapter)
         self._prompts = {
             task: torch.tensor(tokenizer.encode(text), device="cpu")
             for task, text in config.prompts.items()
@@ -131,10 +131,10 @@ class AvsrModel(nn.Module):
         return self._llm[0]
 
     @property
-    def adapter(self) -> Mome | Lora:
+    def adapter(self) -> Adapter:
         """What widens the language model."""
         found = self.get_submodule(self.config.method)
-        assert isinstance(found, (Mome, Lora))
+        assert isinstance(found, Adapter)
         return found
 
     @property
@@ -247,9 +247,8 @@ class AvsrModel(nn.Module):
             balance: weight of the load-balance loss.
         """
         batch = self.sequences(features, views, texts)
-        pairs = {rates: i for i, rates in enumerate(dict.fromkeys(v.rates for v in views))}
-        groups = torch.tensor([pairs[view.rates] for view in views], device=self.device)
-        with self.adapter.tokens(batch.mask, groups=groups, collect="balance"):
+        kinds = [view.kind for view in views]
+        with self.adapter.tokens(batch.mask, rows=kinds, collect="balance"):
             hidden = self.llm.model(
                 inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=False
             ).last_hidden_state

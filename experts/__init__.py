@@ -3,18 +3,27 @@
 Dimension letters: B batch, N tokens, H LLM width, E experts, K active, G groups, M = B*N.
 """
 
+from experts.adapter import Adapter
 from experts.attach import Mome, attach
 from experts.lora import Lora, LoraConfig, attach_lora
 from experts.mome import MomeConfig, MomeLayer
+from experts.registry import METHODS, Common, find_method, widen
 from experts.routing import LayerRouting
+from experts.rows import Row
 
 __all__ = [
+    "METHODS",
+    "Adapter",
+    "Common",
     "LayerRouting",
     "Lora",
     "LoraConfig",
     "Mome",
     "MomeConfig",
     "MomeLayer",
+    "Row",
     "attach",
     "attach_lora",
+    "find_method",
+    "widen",
 ]

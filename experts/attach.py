@@ -1,42 +1,23 @@
-"""Put a MoME layer beside every decoder layer of a frozen LLM, through forward hooks only.
+"""Put a MoME layer beside every decoder layer of a frozen LLM.
 
-LLM with `model.layers[i].{input_layernorm, self_attn, post_attention_layernorm, mlp}` -> Mome.
-Equations 4-5 of arXiv 2510.04136 and its MHSA and LAYER variants.
+LLM of Llama or Qwen type -> Mome. Equations 4-5 of arXiv 2510.04136; the hooks are experts/hooks.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from experts.adapter import Adapter, Collect
 from experts.balance import token_share
-from experts.mome import MomeConfig, MomeLayer, Placement
+from experts.hooks import find_decoder_layers, home, install, read_weights, refuse_second
+from experts.mome import MomeConfig, MomeLayer
 from experts.routing import LayerRouting
-
-Collect: TypeAlias = Literal["balance", "routing", "none"]
-
-# placement -> (module whose output is read, module to whose output the mixture is added).
-# A decoder layer ends with residual + mlp(...), so "layer" may add to the mlp's output: the same
-# sum, and it stays inside the region that gradient checkpointing recomputes.
-_PLACES: dict[Placement, tuple[str, str]] = {
-    "ffn": ("post_attention_layernorm", "mlp"),
-    "mhsa": ("input_layernorm", "self_attn"),
-    "layer": ("input_layernorm", "mlp"),
-}
-_PARTS = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")
-# Layers that normalise or scale a block's output before the residual are of another kind.
-_FOREIGN = (
-    "pre_feedforward_layernorm",
-    "post_feedforward_layernorm",
-    "residual_multiplier",
-)
+from experts.rows import Row, RowContext, group
 
 
 @dataclass
@@ -51,38 +32,24 @@ class _Request:
 
 
 class _Board:
-    """The statistics shared by all hooks of one Mome: the open request and the last one."""
+    """The statistics shared by all branches of one Mome: the open request and the last one."""
 
     def __init__(self) -> None:
         self.open: _Request | None = None
         self.last: _Request | None = None
 
 
-class _Reader:
-    """Hook on a layer norm: hands its output to the adder of the same layer and thread."""
+class _Branch:
+    """One layer beside its block: adds the mixture, and records what the open request wants."""
 
-    def __init__(self) -> None:
-        self.held: dict[int, Tensor] = {}
+    def __init__(self, number: int, layer: MomeLayer, board: _Board) -> None:
+        self.number, self.layer, self.board = number, layer, board
 
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        self.held[threading.get_ident()] = output
-
-
-class _Adder:
-    """Hook on a block: adds the mixture of what the reader saw to the block's output."""
-
-    def __init__(self, number: int, layer: MomeLayer, reader: _Reader, board: _Board) -> None:
-        self.number, self.layer, self.reader, self.board = number, layer, reader, board
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        x = self.reader.held.pop(threading.get_ident())
-        base = output[0] if isinstance(output, tuple) else output
+    def __call__(self, x: Tensor, base: Tensor) -> Tensor:
         request = self.board.open
         if request is None or request.collect == "none":
-            out = self.layer.run(x, base)[0]
-        else:
-            out = self._collect(x, base, request)
-        return (out, *output[1:]) if isinstance(output, tuple) else out
+            return self.layer.run(x, base)[0]
+        return self._collect(x, base, request)
 
     def _collect(self, x: Tensor, base: Tensor, request: _Request) -> Tensor:
         if x.shape[:2] != request.mask.shape:
@@ -103,19 +70,20 @@ class _Adder:
         return out
 
 
-class Mome(nn.Module):
+class Mome(Adapter):
     """The MoME layers of one LLM, and the hooks that tie them to it. Made by `attach`.
 
     Holds the layers only; the LLM is not a submodule, so `parameters()` and `state_dict()` are
     exactly what is trained.
     """
 
-    def __init__(self, layers: list[MomeLayer], config: MomeConfig, board: _Board) -> None:
-        super().__init__()
+    def __init__(
+        self, layers: list[MomeLayer], config: MomeConfig, board: _Board, rows: RowContext
+    ) -> None:
+        super().__init__(rows)
         self.layers = nn.ModuleList(layers)
         self.config = config
         self._board = board
-        self._handles: list[RemovableHandle] = []
 
     @property
     def stored_parameters(self) -> int:
@@ -132,6 +100,7 @@ class Mome(nn.Module):
         self,
         mask: Tensor,
         *,
+        rows: Sequence[Row] | None = None,
         groups: Tensor | None = None,
         collect: Collect = "balance",
     ) -> Iterator[None]:
@@ -139,7 +108,9 @@ class Mome(nn.Module):
 
         Args:
             mask: [B, N] bool, True for real tokens; padding is left out of every statistic.
-            groups: [B] integer group (rate pair) of each row; None puts all rows into one.
+            rows: rates of each row.
+            groups: [B] integer group of each row; None makes one of each rate pair of `rows`, or
+                one of all where those are not given either.
             collect: "balance" for `balance_loss` (train mode only), "routing" for `routing`.
 
         Raises:
@@ -151,12 +122,17 @@ class Mome(nn.Module):
         if mask.ndim != 2 or mask.dtype != torch.bool:
             raise ValueError(f"mask must be bool [B, N], not {mask.dtype} {list(mask.shape)}")
         wanted = collect == "balance" and self.training
+        if groups is None and rows is not None:
+            groups = group(rows)
         share = token_share(mask, groups) if wanted else None
-        self._board.open = self._board.last = _Request(mask, collect, share)
-        try:
-            yield
-        finally:
-            self._board.open = None
+        with ExitStack() as stack:
+            if rows is not None:
+                stack.enter_context(self.reading(rows))
+            self._board.open = self._board.last = _Request(mask, collect, share)
+            try:
+                yield
+            finally:
+                self._board.open = None
 
     def balance_loss(self) -> Tensor:
         """Load-balance loss of the last forward pass under `tokens`, without its coefficient.
@@ -197,19 +173,15 @@ class Mome(nn.Module):
             )
         return tuple(last.routing[n] for n in sorted(last.routing))
 
-    def detach(self) -> None:
-        """Take every hook out; the LLM is then what it was before `attach`."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
     def _each(self) -> Iterator[MomeLayer]:
         for layer in self.layers:
             assert isinstance(layer, MomeLayer)
             yield layer
 
 
-def attach(llm: nn.Module, config: MomeConfig, *, seed: int = 0) -> Mome:
+def attach(
+    llm: nn.Module, config: MomeConfig, *, scales: Sequence[Row] = (), seed: int = 0
+) -> Mome:
     """Add a MoME layer to every decoder layer of a Llama- or Qwen-type LLM.
 
     The LLM's own modules and weights stay untouched, and right after this its output is equal bit
@@ -218,61 +190,24 @@ def attach(llm: nn.Module, config: MomeConfig, *, seed: int = 0) -> Mome:
     Args:
         llm: causal LM, or its decoder stack, or a PEFT model around it.
         config: sizes and placement.
+        scales: trained rate pairs, of no concern where one router serves all.
         seed: of the initial weights.
 
     Returns:
         The trainable module, on the devices of the layers it sits beside.
 
     Raises:
-        ValueError: unknown architecture, or the LLM already carries a MoME.
+        ValueError: unknown architecture, or the LLM already carries an adapter.
     """
-    decoder_layers = find_decoder_layers(llm)
-    reads, adds = _PLACES[config.placement]
-    if any(
-        isinstance(hook, _Reader)
-        for layer in decoder_layers
-        for part in _PARTS
-        for hook in getattr(layer, part)._forward_hooks.values()
-    ):
-        raise ValueError("this LLM already carries a MoME; call detach() on it first")
+    blocks = find_decoder_layers(llm)
+    refuse_second(blocks)
     generator = torch.Generator().manual_seed(seed)
-    board = _Board()
+    board, rows = _Board(), RowContext()
     layers: list[MomeLayer] = []
-    for block in decoder_layers:
-        weight = getattr(block, reads).weight
-        meta = torch.device("meta") if weight.is_meta else torch.device("cpu")
-        layer = MomeLayer(weight.shape[-1], config, generator=generator, device=meta)
+    for weight in read_weights(blocks, config.placement):
+        layer = MomeLayer(weight.shape[-1], config, generator=generator, device=home(weight))
         layers.append(layer.to(weight.device))
-    mome = Mome(layers, config, board)
-    for number, (block, layer) in enumerate(zip(decoder_layers, layers, strict=True)):
-        reader = _Reader()
-        adder = _Adder(number, layer, reader, board)
-        mome._handles += [
-            getattr(block, reads).register_forward_hook(reader),
-            getattr(block, adds).register_forward_hook(adder),
-        ]
+    mome = Mome(layers, config, board, rows)
+    branches = [_Branch(number, layer, board) for number, layer in enumerate(layers)]
+    mome._handles += install(blocks, branches, config.placement, rows)
     return mome
-
-
-def find_decoder_layers(llm: nn.Module) -> list[nn.Module]:
-    """The decoder layers of a Llama- or Qwen-type model.
-
-    Raises:
-        ValueError: the model is built differently; the message names what is missing.
-    """
-    unwrap = getattr(llm, "get_base_model", None)
-    base = llm if unwrap is None else unwrap()
-    stack = getattr(base, "model", base)
-    layers = getattr(stack, "layers", None)
-    name = type(llm).__name__
-    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
-        raise ValueError(f"{name} has no `model.layers`; MoME needs a Llama- or Qwen-type LLM")
-    for number, layer in enumerate(layers):
-        missing = [part for part in _PARTS if not hasattr(layer, part)]
-        foreign = [part for part in _FOREIGN if hasattr(layer, part)]
-        if missing or foreign:
-            raise ValueError(
-                f"layer {number} of {name} is not of Llama or Qwen type "
-                f"(missing: {missing or 'nothing'}, unexpected: {foreign or 'nothing'})"
-            )
-    return list(layers)

@@ -5,18 +5,18 @@ LLM -> Lora. Llama-AVSR (arXiv 2409.12319) adapts its LLM so; the layers themsel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from experts.attach import Collect, find_decoder_layers
+from experts.adapter import Adapter
+from experts.hooks import find_decoder_layers
+from experts.rows import Row
 
 _NAME = "default"  # peft's own name of a first adapter
-_TARGETS = ("q_proj", "v_proj")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class LoraConfig:
     Args:
         rank: width of each bottleneck.
         alpha: the update is scaled by alpha / rank.
+        targets: projections of the attention that are adapted.
 
     Raises:
         ValueError: sizes that make no adapter.
@@ -33,14 +34,18 @@ class LoraConfig:
 
     rank: int = 16
     alpha: int = 32
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))  # a list, read from JSON
+        if not self.targets:
+            raise ValueError("targets=() names no projection")
         if self.rank < 1 or self.alpha < 1:
             raise ValueError(f"rank={self.rank} and alpha={self.alpha} must be at least 1")
 
 
-class Lora(nn.Module):
-    """The low-rank layers of one LLM. Made by `attach_lora`; answers to what `Mome` answers to.
+class Lora(Adapter):
+    """The low-rank layers of one LLM. Made by `attach_lora`.
 
     Holds these layers only, so `parameters()` and `state_dict()` are exactly what is trained.
     """
@@ -54,27 +59,6 @@ class Lora(nn.Module):
             for _, _, layer in wrapped
         )
 
-    @property
-    def stored_parameters(self) -> int:
-        """Parameters in memory, over all layers."""
-        return sum(p.numel() for p in self.parameters())
-
-    @property
-    def active_parameters(self) -> int:
-        """Parameters that act on one token: all of them."""
-        return self.stored_parameters
-
-    @contextmanager
-    def tokens(
-        self, mask: Tensor, *, groups: Tensor | None = None, collect: Collect = "balance"
-    ) -> Iterator[None]:
-        """A low-rank layer routes nothing, so there is nothing to collect."""
-        yield
-
-    def balance_loss(self) -> Tensor:
-        """Zero: no router is there to be balanced."""
-        return next(self.parameters()).new_zeros(())
-
     def detach(self) -> None:
         """Put the LLM's own projections back."""
         for attention, name, layer in self._wrapped:
@@ -83,7 +67,9 @@ class Lora(nn.Module):
         vars(self._llm[0]).pop("peft_config", None)  # peft's note of what it injected
 
 
-def attach_lora(llm: nn.Module, config: LoraConfig, *, seed: int = 0) -> Lora:
+def attach_lora(
+    llm: nn.Module, config: LoraConfig, *, scales: Sequence[Row] = (), seed: int = 0
+) -> Lora:
     """Add low-rank layers to the query and value projections of every decoder layer.
 
     The up-projections start at zero: right after this the LLM's output is equal bit for bit.
@@ -91,13 +77,15 @@ def attach_lora(llm: nn.Module, config: LoraConfig, *, seed: int = 0) -> Lora:
     Args:
         llm: causal LM of Llama or Qwen type, frozen.
         config: sizes.
+        scales: trained rate pairs, of no concern here: they share all.
         seed: of the initial weights.
 
     Returns:
         The trainable module.
 
     Raises:
-        ValueError: unknown architecture, or the LLM already carries low-rank layers.
+        ValueError: unknown architecture, no such projections, or the LLM already carries low-rank
+            layers.
     """
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
@@ -106,8 +94,12 @@ def attach_lora(llm: nn.Module, config: LoraConfig, *, seed: int = 0) -> Lora:
     blocks = find_decoder_layers(llm)
     if any(isinstance(module, LoraLayer) for module in llm.modules()):
         raise ValueError("this LLM already carries low-rank layers; call detach() on them first")
+    find_targets(blocks, config.targets)
     settings = PeftConfig(
-        r=config.rank, lora_alpha=config.alpha, target_modules=list(_TARGETS), lora_dropout=0.0
+        r=config.rank,
+        lora_alpha=config.alpha,
+        target_modules=list(config.targets),
+        lora_dropout=0.0,
     )
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator
         torch.manual_seed(seed)
@@ -115,7 +107,27 @@ def attach_lora(llm: nn.Module, config: LoraConfig, *, seed: int = 0) -> Lora:
     wrapped: list[tuple[nn.Module, str, Any]] = []
     for block in blocks:
         attention = block.get_submodule("self_attn")
-        wrapped += [(attention, name, getattr(attention, name)) for name in _TARGETS]
+        wrapped += [(attention, name, getattr(attention, name)) for name in config.targets]
     lora = Lora(llm, wrapped)
     lora.float().requires_grad_(True)
     return lora
+
+
+def find_targets(blocks: Sequence[nn.Module], targets: Sequence[str]) -> list[nn.Linear]:
+    """The named projections of every layer's attention, layer by layer.
+
+    Raises:
+        ValueError: some layer has none of such a name.
+    """
+    found: list[nn.Linear] = []
+    for number, block in enumerate(blocks):
+        attention = block.get_submodule("self_attn")
+        known = {name: m for name, m in attention.named_children() if isinstance(m, nn.Linear)}
+        absent = [name for name in targets if name not in known]
+        if absent:
+            raise ValueError(
+                f"layer {number} of {len(blocks)} has no {', '.join(absent)} in its attention; "
+                f"there are {', '.join(known)}"
+            )
+        found += [known[name] for name in targets]
+    return found

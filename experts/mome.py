@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from experts.hooks import Placement
 from experts.kernel import (
     Activation,
     Mixture,
@@ -26,7 +27,6 @@ from experts.kernel import (
     pack,
 )
 
-Placement: TypeAlias = Literal["ffn", "mhsa", "layer"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class MomeConfig:
         shared: experts every token passes, with gate 1.
         top_k: routed experts K per token.
         rank: bottleneck width r of each expert.
-        placement: parallel to the FFN, to the attention, or to the whole layer.
+        placement: parallel to the FFN, to the attention, or to the whole layer; "task" is "ffn"
+            for rows of lips alone and "layer" for the others, after the paper's figure 3.
         renorm: "none" keeps the raw softmax mass (equation 2), "topk" makes the K gates sum to 1.
         alpha: output scale; the paper states none.
         activation: between the two linears of an expert.
