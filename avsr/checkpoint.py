@@ -20,10 +20,11 @@ from torch import Tensor
 
 from avsr.config import AvsrConfig
 from avsr.errors import ModelError
-from avsr.language_model import load_llm
+from avsr.language_model import load_llm, load_skeleton
 from avsr.model import AvsrModel
 from avsr.weights import resolve
 from avsr.writers import write_atomic
+from experts import widen
 from frontends.audio_tower import WhisperTower
 from frontends.video_tower import LipEncoder
 
@@ -147,7 +148,12 @@ def build_model(
         dtype: of the frozen LLM.
         seed: of the fresh parts.
         device: "meta" leaves the trained parts without memory, for weights that are assigned.
+
+    Raises:
+        ModelError: the method does not fit the LLM; said before the LLM's weights are read.
     """
+    if device == "cpu":
+        _try_method(config)
     llm, tokenizer = load_llm(resolve(config.language_model), dtype)
     audio_width, video_width = tower_widths(config, folder)
     with torch.device(device):
@@ -163,6 +169,19 @@ def build_model(
         fitting = {k: v.float() for k, v in fitting.items() if v.shape == own[k].shape}
         model.load_state_dict({**own, **fitting})
     return model
+
+
+def _try_method(config: AvsrConfig) -> None:
+    """Attach the method to the LLM's modules without weights, which takes no time."""
+    skeleton = load_skeleton(config.language_model)
+    try:
+        with torch.device("meta"):
+            widen(skeleton, config.method, config.sizes, scales=config.scales)
+    except ValueError as error:
+        raise ModelError(
+            f"method {config.method!r} does not fit {config.language_model}: {error}",
+            todo="Correct the method's settings, or choose a Llama- or Qwen-type LLM.",
+        ) from error
 
 
 def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from avsr.errors import ModelError
 from avsr.weights import resolve, weight_files
 
-__all__ = ["TextTokenizer", "load_llm", "load_tokenizer"]
+__all__ = ["TextTokenizer", "load_llm", "load_skeleton", "load_tokenizer"]
 
 # model_type -> name of the classes in transformers.models.<model_type>
 _DIRECT = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
@@ -81,6 +81,27 @@ def load_llm(
     direct = config.get("model_type") in _DIRECT and not any(config.get(key) for key in _CODE)
     llm = _load_direct(folder, config, dtype) if direct else _load_any(folder, dtype)
     return llm.requires_grad_(False).eval(), load_tokenizer(folder)
+
+
+def load_skeleton(model: str | Path, *, local_files_only: bool = False) -> Any:
+    """The modules of a language model without its weights, on the meta device.
+
+    Args:
+        model: pinned name, folder or hub id.
+        local_files_only: never touch the network.
+
+    Raises:
+        ModelError: there is no such model, or it is not a causal language model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = Path(resolve(model, local_files_only=local_files_only))
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"not a causal language model: {error}", where=str(folder)) from error
 
 
 def load_tokenizer(folder: Path | str) -> TextTokenizer:

@@ -22,6 +22,7 @@ from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
 from experts import Adapter, Row, widen
 
+
 @dataclass(frozen=True)
 class Features:
     """Tower features of a batch of clips; a row without a modality has length 0 there.

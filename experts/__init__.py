@@ -5,6 +5,8 @@ Dimension letters: B batch, N tokens, H LLM width, E experts, K active, G groups
 
 from experts.adapter import Adapter
 from experts.attach import Mome, attach
+from experts.banks import BanksConfig, LoraBanks, attach_banks
+from experts.dense import Dense, DenseConfig, attach_dense
 from experts.lora import Lora, LoraConfig, attach_lora
 from experts.mome import MomeConfig, MomeLayer
 from experts.registry import METHODS, Common, find_method, widen
@@ -14,15 +16,21 @@ from experts.rows import Row
 __all__ = [
     "METHODS",
     "Adapter",
+    "BanksConfig",
     "Common",
+    "Dense",
+    "DenseConfig",
     "LayerRouting",
     "Lora",
+    "LoraBanks",
     "LoraConfig",
     "Mome",
     "MomeConfig",
     "MomeLayer",
     "Row",
     "attach",
+    "attach_banks",
+    "attach_dense",
     "attach_lora",
     "find_method",
     "widen",

@@ -80,7 +80,7 @@ class Adapter(nn.Module):
         groups: Tensor | None = None,
         collect: Collect = "balance",
     ) -> Iterator[None]:
-        """Run one forward pass inside: rows are announced, statistics collected where there are any.
+        """Run one forward pass inside: announce its rows, collect its statistics if any.
 
         Args:
             mask: [B, N] bool, True for real tokens.

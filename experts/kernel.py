@@ -39,8 +39,9 @@ class Packed(NamedTuple):
     """Weights of all E experts laid out for two GEMMs, in the dtype of the computation.
 
     down [E*r, H], down_bias [E*r], up [E*r + E, H] (every expert's up-projection, then every
-    expert's output bias), router [routed, H] in float32, template [1, E] (the gate of a token
-    that chose no routed expert: 0 for routed, alpha for shared).
+    expert's output bias), router [S*routed, H] in float32, template [1, E] (the gate of a token
+    that chose no routed expert: 0 for routed, alpha for shared). S is 1 unless every rate pair has
+    a router of its own; choice [S, routed] is added to the probabilities to choose by, or None.
     """
 
     down: Tensor
@@ -48,13 +49,15 @@ class Packed(NamedTuple):
     up: Tensor
     router: Tensor
     template: Tensor
+    choice: Tensor | None = None
 
 
 class Rows(NamedTuple):
     """Float32 weights laid out for one token: the rows of one expert lie together.
 
     down [E, r*H], down_bias [E, r], up [E, (r+1)*H] (up-projection, then output bias),
-    router [routed, H], shared [shared] (numbers of the shared experts), alphas [shared].
+    router [S*routed, H], shared [shared] (numbers of the shared experts), alphas [shared], choice
+    as in `Packed`.
     """
 
     down: Tensor
@@ -63,6 +66,7 @@ class Rows(NamedTuple):
     router: Tensor
     shared: Tensor
     alphas: Tensor
+    choice: Tensor | None = None
 
 
 class Choice(NamedTuple):
@@ -86,6 +90,7 @@ def pack(
     router: Tensor,
     shape: Shape,
     dtype: torch.dtype,
+    choice: Tensor | None = None,
 ) -> Packed:
     """Lay the stacked parameters out for `mix`.
 
@@ -94,9 +99,10 @@ def pack(
         down_bias: [E, r].
         up: [E, H, r].
         up_bias: [E, H].
-        router: [routed, H].
+        router: [S*routed, H].
         shape: sizes of the mixture.
         dtype: dtype of the expert GEMMs.
+        choice: [S, routed] added to the probabilities to choose by.
     """
     template = torch.zeros(1, shape.routed + shape.shared, dtype=dtype, device=down.device)
     template[:, shape.routed :] = shape.alpha
@@ -106,11 +112,18 @@ def pack(
         up=torch.cat([up.to(dtype).mT.flatten(0, 1), up_bias.to(dtype)]),
         router=router.to(router_dtype(dtype)),
         template=template,
+        choice=choice,
     )
 
 
 def lay_rows(
-    down: Tensor, down_bias: Tensor, up: Tensor, up_bias: Tensor, router: Tensor, shape: Shape
+    down: Tensor,
+    down_bias: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    router: Tensor,
+    shape: Shape,
+    choice: Tensor | None = None,
 ) -> Rows:
     """Lay the stacked parameters out for `mix_one`; shapes as in `pack`."""
     shared = torch.arange(shape.routed, shape.routed + shape.shared, device=down.device)
@@ -121,16 +134,51 @@ def lay_rows(
         router=router.detach().float(),
         shared=shared,
         alphas=torch.full((shape.shared,), shape.alpha, device=down.device),
+        choice=choice,
     )
 
 
-def choose(x: Tensor, router: Tensor, shape: Shape) -> Choice:
-    """Softmax over the routed experts, then top-k (equations 1 and 2); x [M, H]."""
-    probs = F.linear(x.to(router.dtype), router).softmax(-1)
-    weight, index = probs.topk(shape.top_k, dim=-1)
+def choose(
+    x: Tensor,
+    router: Tensor,
+    shape: Shape,
+    steer: Tensor | None = None,
+    owner: Tensor | None = None,
+) -> Choice:
+    """Softmax over the routed experts, then top-k (equations 1 and 2).
+
+    Args:
+        x: [M, H].
+        router: [S*routed, H].
+        shape: sizes of the mixture.
+        steer: [S, routed] added to the probabilities for the choice, not to the gates.
+        owner: [M] which of the S routers each token asks; None where there is one.
+    """
+    logits = F.linear(x.to(router.dtype), router)
+    if owner is not None:
+        logits = _own(logits, owner, shape.routed)
+    probs = logits.softmax(-1)
+    if steer is None:
+        weight, index = probs.topk(shape.top_k, dim=-1)
+    else:
+        index = (probs + (steer if owner is None else steer[owner])).topk(shape.top_k).indices
+        weight = probs.gather(1, index)
     if shape.renorm == "topk":
         weight = weight / weight.sum(-1, keepdim=True)
     return Choice(probs, index, weight)
+
+
+def _own(logits: Tensor, owner: Tensor, routed: int) -> Tensor:
+    """[M, S*routed] -> [M, routed]: what each token's own router says."""
+    tokens = torch.arange(logits.shape[0], device=logits.device)
+    return logits.view(logits.shape[0], -1, routed)[tokens, owner]
+
+
+def _spread(grad: Tensor, owner: Tensor, routers: int) -> Tensor:
+    """[M, routed] -> [M, S*routed]: `_own` backwards."""
+    wide = grad.new_zeros(grad.shape[0], routers, grad.shape[1])
+    wide[torch.arange(grad.shape[0], device=grad.device), owner] = grad
+    return wide.flatten(1)
 
 
 def _gates(choice: Choice, weights: Packed, shape: Shape) -> Tensor:
@@ -147,7 +195,7 @@ def _gated(active: Tensor, gates: Tensor, rank: int) -> Tensor:
 
 
 def mix(
-    x: Tensor, base: Tensor | None, weights: Packed, shape: Shape
+    x: Tensor, base: Tensor | None, weights: Packed, shape: Shape, owner: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Choice]:
     """Run every expert on every token, gated.
 
@@ -156,11 +204,12 @@ def mix(
         base: [M, H] to which the mixture is added, or None.
         weights: packed weights.
         shape: sizes of the mixture.
+        owner: [M] router of each token, None where there is one.
 
     Returns:
         base plus mixture [M, H], pre-activations [M, E*r], and the router's choice.
     """
-    choice = choose(x, weights.router, shape)
+    choice = choose(x, weights.router, shape, weights.choice, owner)
     inner = F.linear(x, weights.down, weights.down_bias)
     gated = _gated(
         _ACTIVATIONS[shape.activation][0](inner),
@@ -171,7 +220,9 @@ def mix(
     return out, inner, choice
 
 
-def mix_one(x: Tensor, base: Tensor | None, rows: Rows, shape: Shape) -> tuple[Tensor, Choice]:
+def mix_one(
+    x: Tensor, base: Tensor | None, rows: Rows, shape: Shape, owner: Tensor | None = None
+) -> tuple[Tensor, Choice]:
     """`mix` for a single token, as in cached decoding: only the chosen experts' weights are read.
 
     Runs in float32 whatever the dtype of x: small float32 products start faster on a CPU.
@@ -181,9 +232,10 @@ def mix_one(x: Tensor, base: Tensor | None, rows: Rows, shape: Shape) -> tuple[T
         base: [1, H] to which the mixture is added, or None.
         rows: weights.
         shape: sizes of the mixture.
+        owner: [1] router of the token, None where there is one.
     """
     x = x.float()
-    choice = choose(x, rows.router, shape)
+    choice = choose(x, rows.router, shape, rows.choice, owner)
     weight = choice.weight if shape.alpha == 1.0 else choice.weight * shape.alpha
     experts = torch.cat([choice.experts[0], rows.shared])  # [A], A = K + shared
     gates = torch.cat([weight[0], rows.alphas]).unsqueeze(1)
@@ -217,19 +269,17 @@ class Mixture(torch.autograd.Function):
         router: Tensor,
         shape: Shape,
         share: Tensor | None,
+        steer: Tensor | None,
+        owner: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Returns base + mixture [M, H], balance loss or None, index [M, K], weight [M, K]."""
-        weights = pack(down, down_bias, up, up_bias, router, shape, x.dtype)
-        out, inner, choice = mix(x, base, weights, shape)
+        weights = pack(down, down_bias, up, up_bias, router, shape, x.dtype, steer)
+        out, inner, choice = mix(x, base, weights, shape, owner)
         ctx.save_for_backward(
             x, inner, choice.probs, choice.experts, down, down_bias, up, up_bias, router
         )
-        ctx.shape, ctx.share, ctx.load, ctx.has_base = (
-            shape,
-            share,
-            None,
-            base is not None,
-        )
+        ctx.shape, ctx.share, ctx.load = shape, share, None
+        ctx.has_base, ctx.owner = base is not None, owner
         balance = None
         if share is not None:
             ctx.load = expert_load(choice.experts, share, shape.routed)
@@ -246,7 +296,7 @@ class Mixture(torch.autograd.Function):
         shape: Shape = ctx.shape
         weights = pack(down, down_bias, up, up_bias, router, shape, x.dtype)
         grad_probs = torch.zeros_like(probs)
-        grads: list[Tensor | None] = [None] * 9
+        grads: list[Tensor | None] = [None] * 11
         if grad is not None:
             chosen = probs.gather(1, index)
             mass = chosen.sum(-1, keepdim=True)
@@ -275,6 +325,8 @@ class Mixture(torch.autograd.Function):
         if grad_balance is not None:
             grad_probs += grad_balance * balance_gradient(ctx.load, ctx.share)
         grad_logits = probs * (grad_probs - (grad_probs * probs).sum(-1, keepdim=True))
+        if ctx.owner is not None:
+            grad_logits = _spread(grad_logits, ctx.owner, router.shape[0] // shape.routed)
         through_router = (grad_logits @ weights.router).to(x.dtype)
         grads[0] = through_router if grads[0] is None else grads[0].add_(through_router)
         grads[6] = (grad_logits.mT @ x.to(grad_logits.dtype)).to(router.dtype)
@@ -293,6 +345,22 @@ def expert_load(index: Tensor, share: Tensor, routed: int) -> Tensor:
     """
     slots = torch.zeros(index.shape[0], routed, dtype=share.dtype, device=share.device)
     return share @ slots.scatter_(1, index, 1.0)
+
+
+def router_load(index: Tensor, share: Tensor, steer: Tensor, owner: Tensor | None) -> Tensor:
+    """[S, routed]: how much of the tokens, mean over groups, chose each expert of each router.
+
+    Args:
+        index: [M, K] chosen experts.
+        share: [G, M] weight of each token in its group.
+        steer: [S, routed], for its shape.
+        owner: [M] router of each token, None where there is one.
+    """
+    flat = index if owner is None else index + (owner * steer.shape[1])[:, None]
+    weight = share.mean(0) if share.shape[0] > 0 else share.new_zeros(index.shape[0])
+    load = torch.zeros(steer.numel(), dtype=share.dtype, device=share.device)
+    load.index_add_(0, flat.flatten(), weight.repeat_interleave(index.shape[1]))
+    return load.view_as(steer)
 
 
 def balance_loss(probs: Tensor, load: Tensor, share: Tensor) -> Tensor:

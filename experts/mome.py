@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from experts.kernel import (
     pack,
 )
 
+Balance: TypeAlias = Literal["paper", "bias", "none"]
+Routers: TypeAlias = Literal["shared", "scale"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class MomeConfig:
         renorm: "none" keeps the raw softmax mass (equation 2), "topk" makes the K gates sum to 1.
         alpha: output scale; the paper states none.
         activation: between the two linears of an expert.
+        balance: what keeps the experts in use: the paper's loss, nothing, or a bias on the choice
+            (not on the gates) that `Adapter.settle` moves against each expert's load, without a
+            loss (arXiv 2408.15664).
+        balance_step: by how much the bias moves at a time.
+        routers: one for all rates, or one for each rate pair (the paper's ablation, appendix C.1).
 
     Raises:
         ValueError: numbers that make no mixture.
@@ -56,6 +63,9 @@ class MomeConfig:
     renorm: Renorm = "none"
     alpha: float = 1.0
     activation: Activation = "gelu"
+    balance: Balance = "paper"
+    balance_step: float = 1e-3
+    routers: Routers = "shared"
 
     def __post_init__(self) -> None:
         if self.routed < 1 or self.rank < 1 or self.shared < 0:
@@ -67,17 +77,22 @@ class MomeConfig:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and routed={self.routed}")
         if not math.isfinite(self.alpha):
             raise ValueError(f"alpha={self.alpha} must be finite")
+        if not 0 < self.balance_step < math.inf:
+            raise ValueError(f"balance_step={self.balance_step} must be positive and finite")
         for name, kind in (
             ("placement", Placement),
             ("renorm", Renorm),
             ("activation", Activation),
+            ("balance", Balance),
+            ("routers", Routers),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {get_args(kind)}")
 
-    def stored(self, hidden: int) -> int:
-        """Parameters of one layer in memory, at LLM width `hidden`."""
-        return (self.routed + self.shared) * self._expert(hidden) + hidden * self.routed
+    def stored(self, hidden: int, scales: int = 1) -> int:
+        """Parameters of one layer in memory, at LLM width `hidden`, for so many rate pairs."""
+        routers = 1 if self.routers == "shared" else scales
+        return (self.routed + self.shared) * self._expert(hidden) + routers * hidden * self.routed
 
     def active(self, hidden: int) -> int:
         """Parameters of one layer that act on one token, at LLM width `hidden`."""
@@ -100,13 +115,17 @@ class MomeLayer(nn.Module):
         config: sizes.
         generator: source of the initial weights.
         device: where the parameters live.
+        scales: rate pairs, for routers of their own.
     """
+
+    steer: Tensor | None
 
     def __init__(
         self,
         hidden: int,
         config: MomeConfig,
         *,
+        scales: int = 1,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -121,7 +140,12 @@ class MomeLayer(nn.Module):
         self.down_bias = parameter(experts, rank)
         self.up = parameter(experts, hidden, rank)
         self.up_bias = parameter(experts, hidden)
-        self.router = parameter(config.routed, hidden)
+        routers = 1 if config.routers == "shared" else scales
+        self.router = parameter(routers * config.routed, hidden)
+        steer = None
+        if config.balance == "bias":
+            steer = torch.zeros(routers, config.routed, dtype=torch.float32, device=device)
+        self.register_buffer("steer", steer)
         self._shape = Shape(
             config.routed,
             config.shared,
@@ -160,7 +184,11 @@ class MomeLayer(nn.Module):
         return self.run(x, base)[0]
 
     def run(
-        self, x: Tensor, base: Tensor | None = None, share: Tensor | None = None
+        self,
+        x: Tensor,
+        base: Tensor | None = None,
+        share: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """`forward` together with the router's choice.
 
@@ -168,6 +196,7 @@ class MomeLayer(nn.Module):
             x: [B, N, H].
             base: [B, N, H] or None.
             share: [G, B*N] token weights for the balance loss, None to leave it out.
+            owner: [B*N] router of each token, where each rate pair has one.
 
         Returns:
             output [B, N, H], balance loss or None, experts [B*N, K], weight [B*N, K].
@@ -181,24 +210,24 @@ class MomeLayer(nn.Module):
         fused = None if base is None or result != dtype else base.reshape(-1, self.hidden)
         # Autocast would take the router's GEMM out of float32.
         with torch.autocast(device, enabled=False) if autocast else nullcontext():
-            out, balance, experts, weight = self._mix(flat, fused, share)
+            out, balance, experts, weight = self._mix(flat, fused, share, owner)
         out = out.view(x.shape).to(result)
         out = out if base is None or fused is not None else base + out
         return out, balance, experts, weight
 
     def _mix(
-        self, x: Tensor, base: Tensor | None, share: Tensor | None
+        self, x: Tensor, base: Tensor | None, share: Tensor | None, owner: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """The kernel that fits: with gradients, for a single token, or for many."""
         if torch.is_grad_enabled() or share is not None:
             found: tuple[Tensor, Tensor | None, Tensor, Tensor] = Mixture.apply(
-                x, base, *self._stack(), self._shape, share
+                x, base, *self._stack(), self._shape, share, self.steer, owner
             )
             return found
         if x.shape[0] == 1 and x.dtype != torch.float64:
-            out, choice = mix_one(x, base, self._laid_out(None), self._shape)
+            out, choice = mix_one(x, base, self._laid_out(None), self._shape, owner)
         else:
-            out, _, choice = mix(x, base, self._laid_out(x.dtype), self._shape)
+            out, _, choice = mix(x, base, self._laid_out(x.dtype), self._shape, owner)
         return out, None, choice.experts, choice.weight
 
     def _stack(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -209,14 +238,15 @@ class MomeLayer(nn.Module):
         stack = self._stack()
         # Inference tensors have no version, so a change of theirs cannot be noticed.
         keep = not self.training and not self.down.is_inference()
-        state = [(p._version, p.data_ptr()) for p in stack] if keep else None
+        watched = stack if self.steer is None else (*stack, self.steer)
+        state = [(p._version, p.data_ptr()) for p in watched] if keep else None
         if state is None or state != self._state:
             self._laid, self._state = {}, state
         laid = self._laid.get(dtype)
         if laid is None and dtype is None:
-            laid = lay_rows(*stack, self._shape)
+            laid = lay_rows(*stack, self._shape, self.steer)
         elif laid is None and dtype is not None:
-            laid = pack(*stack, self._shape, dtype)
+            laid = pack(*stack, self._shape, dtype, self.steer)
         if keep and laid is not None:
             self._laid[dtype] = laid
         return laid

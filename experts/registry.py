@@ -13,6 +13,8 @@ from torch import nn
 
 from experts.adapter import Adapter
 from experts.attach import attach
+from experts.banks import Bank, BanksConfig, attach_banks
+from experts.dense import DenseConfig, attach_dense
 from experts.lora import LoraConfig, attach_lora
 from experts.mome import MomeConfig
 from experts.rows import Row
@@ -57,9 +59,26 @@ class Method:
         return replace(base, **settings)
 
 
+def _banks(*banks: Bank) -> Method:
+    """Low-rank layers of the common sizes in these banks."""
+
+    def start(common: Common) -> BanksConfig:
+        lora = common.lora
+        return BanksConfig(banks, lora.rank, lora.alpha, lora.targets)
+
+    return Method(attach_banks, start)
+
+
 METHODS: Mapping[str, Method] = {
     "mome": Method(attach, lambda common: common.mome),
+    "dense": Method(attach_dense, lambda common: DenseConfig(like=common.mome)),
     "lora": Method(attach_lora, lambda common: common.lora),
+    "mtsk-ms": _banks("shared"),
+    "mtsk-ss": _banks("scale"),
+    "mtsk-mss": _banks("shared", "scale"),
+    "omni-s": _banks("shared"),
+    "omni-t": _banks("task"),
+    "omni-st": _banks("shared", "task"),
 }
 
 

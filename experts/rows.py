@@ -53,6 +53,12 @@ class Row:
 Rule: TypeAlias = Callable[[Row], int]
 
 
+def by_scale(scales: Sequence[Row]) -> Rule:
+    """The rule that gives a row its number among `scales`."""
+    numbers = {row: number for number, row in enumerate(scales)}
+    return lambda row: numbers[row]
+
+
 def is_lips_alone(row: Row) -> int:
     """1 for a row of video only, else 0."""
     return int(row.task == "v")

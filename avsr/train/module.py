@@ -266,6 +266,10 @@ class AvsrTask(lightning.LightningModule):
         """Go back there before the next step; setting up the run may draw before it."""
         self._chance = checkpoint.get(CHANCE)
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Let the adapter update what it learns without gradients, once a step."""
+        self.model.adapter.settle()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Of a resumed run's first batch: dropout as in a run that was never stopped."""
         if self._chance is not None:

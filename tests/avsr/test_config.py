@@ -30,6 +30,7 @@ def test_every_setting_is_read_back():
         method="lora",
         lora=LoraConfig(rank=3, alpha=5),
         mome=MomeConfig(routed=5, shared=0, top_k=2, rank=3, placement="mhsa", alpha=0.5),
+        settings={"rank": 2},
         prompts={"a": "Write.", "v": "Read.", "av": "Both."},
     )
     again = through_json(config)
