@@ -16,7 +16,7 @@ from avsr.compress import compressors
 from avsr.config import AvsrConfig, Task
 from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer
-from avsr.projector import Projector
+from avsr.projector_mixture import build_projector, clear_balance, mean_balance
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
@@ -56,7 +56,7 @@ class Losses:
     Args:
         total: scalar to back-propagate.
         text: mean cross-entropy over sequences (arXiv 2510.04136, section 3.2).
-        balance: load-balance loss of the routers, before its weight.
+        balance: load-balance loss of all routers, before its weight.
         per_view: cross-entropy of each sequence [V], detached.
     """
 
@@ -115,7 +115,7 @@ class AvsrModel(nn.Module):
                     if inputs is None:
                         raise ModelError(f"{kind} rates are configured, but there is no tower")
                     inputs = inputs * rate if config.compress["name"] == "stack" else inputs
-                    self.multi_modal_projector[f"{kind}_{rate}"] = Projector(
+                    self.multi_modal_projector[f"{kind}_{rate}"] = build_projector(
                         inputs, width, config.projector, gain=gain
                     )
         self.prompter = Prompter(width, deviation, generator)
@@ -247,7 +247,9 @@ class AvsrModel(nn.Module):
             texts: transcript tokens [S] of each row.
             balance: weight of the load-balance loss.
         """
+        clear_balance(self.multi_modal_projector)
         batch = self.sequences(features, views, texts)
+        routed = mean_balance(self.multi_modal_projector)
         kinds = [view.kind for view in views]
         with self.adapter.tokens(batch.mask, rows=kinds, collect="balance"):
             hidden = self.llm.model(
@@ -260,4 +262,5 @@ class AvsrModel(nn.Module):
         owner = torch.arange(len(views), device=nll.device).repeat_interleave(counts)
         per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
         text, load = per_view.mean(), self.adapter.balance_loss()
+        load = load if routed is None else load + routed
         return Losses(text + balance * load, text, load, per_view.detach())

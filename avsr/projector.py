@@ -27,6 +27,9 @@ class ProjectorConfig:
         depth: residual blocks between the two layers.
         reach: tokens under each block, odd.
         dropout: after the ReLU and in the blocks, in training.
+        experts: projectors that each rate of each modality has; several make a mixture of them
+            (`avsr.projector_mixture`).
+        top_k: how many of them a token takes.
 
     Raises:
         ValueError: sizes that make no projector.
@@ -37,6 +40,8 @@ class ProjectorConfig:
     depth: int = 0
     reach: int = 7
     dropout: float = 0.1
+    experts: int = 1
+    top_k: int = 1
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -47,6 +52,8 @@ class ProjectorConfig:
             raise ValueError(
                 f"width={self.width}, depth={self.depth}, dropout={self.dropout} make no projector"
             )
+        if not 1 <= self.top_k <= self.experts:
+            raise ValueError(f"top_k={self.top_k} must lie between 1 and experts={self.experts}")
 
 
 class _Block(nn.Module):

@@ -101,6 +101,7 @@ class DenseLayer(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        self.hidden = hidden
 
         def parameter(*size: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*size, dtype=torch.float32, device=device))
@@ -131,11 +132,12 @@ class Dense(Adapter):
         super().__init__(rows)
         self.layers = nn.ModuleList(layers)
         self.config = config
+        self._excess = sum(config.excess(layer.hidden) for layer in layers)
 
     @property
     def excess(self) -> int:
         """Parameters beyond the size that was to be met, over all layers."""
-        return sum(self.config.excess(int(layer.up.shape[0])) for layer in self.layers)  # type: ignore[union-attr,index]
+        return self._excess
 
     def extra_repr(self) -> str:
         """Configuration, and how far the size is from the one to be met."""

@@ -120,28 +120,34 @@ def test_the_bias_moves_one_step_against_the_load_and_is_stored(tiny_llm, ids, a
     assert torch.equal(first.steer, before)
 
 
-def test_the_bias_evens_out_a_router_that_favours_one(tiny_llm, ids, awaken):
+def test_the_bias_evens_out_a_router_that_favours_two(tiny_llm, ids):
     llm = tiny_llm()
     mome = attach(llm, MomeConfig(**SMALL, balance="bias", balance_step=0.02))
+    common = llm.model.layers[0].input_layernorm(llm.model.embed_tokens(ids)).mean((0, 1))
     with torch.no_grad():
-        for layer in mome.layers:
-            layer.router.normal_(0.0, 0.05, generator=torch.Generator().manual_seed(3))
-            layer.router[0] = 0.0
-            mean = llm.model.layers[0].input_layernorm(llm.model.embed_tokens(ids)).mean((0, 1))
-            layer.router[1] = mean / mean.norm()
+        router = mome.layers[0].router
+        router.normal_(0.0, 0.2, generator=torch.Generator().manual_seed(3))
+        router[:2] += 3 * common / common.square().sum()  # of every token they are liked more
     mask = torch.ones_like(ids, dtype=torch.bool)
 
-    def fullest():
+    def usage():
         with mome.tokens(mask, collect="routing"), torch.no_grad():
             llm(ids)
-        return float(mome.routing()[0].usage(5).max())
+        return mome.routing()[0].usage(5)
 
-    skewed = fullest()
-    for _ in range(40):
-        with mome.tokens(mask), torch.no_grad():
-            llm(ids)
-        mome.settle()
-    assert fullest() < 0.75 * skewed
+    def steps(count):
+        for _ in range(count):
+            with mome.tokens(mask), torch.no_grad():
+                llm(ids)
+            mome.settle()
+            yield usage()
+
+    favoured = float(usage()[:2].sum())
+    list(steps(60))  # even use is 0.4 of the choices for two of five
+    settled = torch.stack(list(steps(20))).mean(0)
+    assert favoured > 0.7
+    assert float(settled[:2].sum()) < 0.5
+    assert float(settled.min()) > 0.1
 
 
 def test_no_balance_is_no_loss_and_no_statistics(tiny_llm, ids):

@@ -22,7 +22,7 @@ from tests.avsr.train.test_ddp import part
 def make(home):
     """A task of both modalities at two rates each, or of sound alone."""
 
-    def task(*, lips=True, objective=None, **settings):
+    def task(*, lips=True, objective=None, mome=None, **settings):
         config = AvsrConfig(
             language_model=str(home.llm),
             audio_tower=str(home.whisper),
@@ -30,13 +30,26 @@ def make(home):
             audio_rates=(4, 16),
             video_rates=(2, 5) if lips else (),
             projector=ProjectorConfig(width=16, context=1, dropout=0.0),
-            mome=MomeConfig(routed=4, top_k=2, rank=4),
+            mome=mome or MomeConfig(routed=4, top_k=2, rank=4),
         )
         made = AvsrTask(config, objective or Objective(), dtype="float32", **settings)
         made.log = lambda *_, **__: None
         return made
 
     return task
+
+
+@pytest.mark.parametrize("balance", ["paper", "bias"])
+def test_an_optimiser_step_settles_what_has_no_gradient(make, balance):
+    mome = MomeConfig(routed=4, top_k=2, rank=4, balance=balance)
+    task = make(objective=Objective(matryoshka="all"), mome=mome)
+    task.train()
+    task.training_step(part([0, 1], lips=1), 0).backward()
+    state = {k: v.clone() for k, v in task.model.adapter.state_dict().items()}
+    task.on_before_optimizer_step(None)
+    after = task.model.adapter.state_dict()
+    moved = {key.split(".")[-1] for key in after if not torch.equal(after[key], state[key])}
+    assert moved == ({"steer"} if balance == "bias" else set())
 
 
 def pairs(views, row):
