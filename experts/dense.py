@@ -49,8 +49,10 @@ class DenseConfig:
     placement: Placement | None = None
 
     def __post_init__(self) -> None:
-        if self.rank is not None and self.rank < 1:
-            raise ValueError(f"rank={self.rank} must be at least 1, or none to have it chosen")
+        if self.rank is not None and (type(self.rank) is not int or self.rank < 1):
+            raise ValueError(f"rank={self.rank!r} must be at least 1, or none to have it chosen")
+        if not isinstance(self.like, MomeConfig):
+            raise ValueError(f"like={self.like!r} must be the sizes of a MoME")
         for name, kind in (("equal", Equal), ("placement", Placement)):
             value = getattr(self, name)
             if value not in get_args(kind) and not (name == "placement" and value is None):
