@@ -67,8 +67,9 @@ def build_projector(
     inputs: int, outputs: int, config: ProjectorConfig, *, gain: float
 ) -> Projector | ProjectorMixture:
     """The projector that a configuration asks for: one, or a mixture."""
-    kind = Projector if config.experts == 1 else ProjectorMixture
-    return kind(inputs, outputs, config, gain=gain)
+    if config.experts == 1:
+        return Projector(inputs, outputs, config, gain=gain)
+    return ProjectorMixture(inputs, outputs, config, gain=gain)
 
 
 def clear_balance(module: nn.Module) -> None:
