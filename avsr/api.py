@@ -4,10 +4,8 @@ Data: media file -> Prepared (sound, mouth crops) -> tower features, once -> Tra
 trained rate pair.
 """
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+import avsr.torchaudio_guard  # noqa: F401
 from avsr.checkpoint import load_checkpoint, load_towers, read_config
 from avsr.config import Task
 from avsr.decode import DecodeOptions, Hypothesis, decode
@@ -31,11 +30,6 @@ from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
 from frontends.audio_tower import WhisperTower
 from frontends.video_tower import LipEncoder
-
-try:  # before transformers, which imports it unasked, and with it fails or not
-    import torchaudio  # noqa: F401
-except (ImportError, OSError):  # not there, or built for another torch: nothing here needs it
-    sys.modules["torchaudio"] = None  # type: ignore[assignment]  # now transformers sees none
 
 
 class Recogniser:
@@ -268,10 +262,9 @@ def load_model(
     config, _ = read_config(folder)
     for frozen in (config.language_model, config.audio_tower):
         resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
-    with collector_paused(), ThreadPoolExecutor(1) as beside:
-        towers = beside.submit(load_towers, config, folder)
+    with collector_paused():
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
-        audio_tower, video_tower = towers.result()
+        audio_tower, video_tower = load_towers(loaded.config, folder)
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
     if video_tower is not None:
@@ -342,9 +335,7 @@ def _stream(rows: Sequence[Tensor | None], hz: float) -> TokenStream | None:
     real = [row for row in rows if row is not None]
     if not real:
         return None
-    filled = [real[0][:0] if row is None else row for row in rows]
-    lengths = torch.tensor([len(row) for row in filled], device=real[0].device)
-    return TokenStream.from_features(pad_sequence(filled, batch_first=True), lengths, hz)
+    return TokenStream.from_rows([real[0][:0] if row is None else row for row in rows], hz)
 
 
 def _count(features: Tensor | None, rate: int | None) -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 
+import avsr.torchaudio_guard  # noqa: F401
 from avsr.errors import ModelError
 from avsr.normalize import spell_digits
 from frontends.log_mel import SAMPLE_RATE, log_mel
@@ -40,9 +41,16 @@ class WhisperBaseline:
         from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
         try:
-            self.model: Any = WhisperForConditionalGeneration.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            loaded: Any = WhisperForConditionalGeneration.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
+            self.model, told = loaded
+            if told["missing_keys"]:  # transformers would make them up and only warn
+                raise ValueError(f"{len(told['missing_keys'])} tensors missing")
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(

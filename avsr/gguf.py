@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import avsr.torchaudio_guard  # noqa: F401
+
 __all__ = ["convert"]
 
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+import avsr.torchaudio_guard  # noqa: F401
 from avsr.errors import ModelError
 from avsr.weights import resolve, weight_files
 

@@ -206,6 +206,9 @@ class AvsrModel(nn.Module):
 
         Returns:
             Right-padded with labels for training, left-padded for generation.
+
+        Raises:
+            ModelError: a rate that was not trained, or a modality that a view's clip has not.
         """
         for rates in {view.rates for view in views}:
             self.check(rates)
@@ -217,10 +220,7 @@ class AvsrModel(nn.Module):
         for view in views:
             parts: dict[str, Tensor | None] = {}
             for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
-                stream = None if rate is None else streams[f"{kind}_{rate}"]
-                parts[kind] = (
-                    None if stream is None else stream.x[view.row, : int(stream.lengths[view.row])]
-                )
+                parts[kind] = None if rate is None else self._own(streams, kind, rate, view.row)
             text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
             embedded = None if text is None else self.embed(text)
@@ -230,6 +230,18 @@ class AvsrModel(nn.Module):
             if text is not None:
                 targets.append(torch.cat([text, text.new_tensor([eos])]))
         return pad_left(rows) if texts is None else pad_right(rows, targets)
+
+    def _own(self, streams: Mapping[str, TokenStream], kind: str, rate: int, row: int) -> Tensor:
+        """Tokens [N, H] of one row; a block without any would be a prompt never trained on."""
+        stream = streams[f"{kind}_{rate}"]
+        count = int(stream.lengths[row])
+        if count == 0:
+            raise ModelError(
+                f"a view asks for {kind}, but its clip has none",
+                where=f"clip {row} of the batch",
+                todo=f"Read that clip without {kind}.",
+            )
+        return stream.x[row, :count]
 
     def forward(
         self,

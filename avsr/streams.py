@@ -1,6 +1,6 @@
 """Token streams: the one currency between towers, compressors and projectors.
 
-Data: features [B, T, D] and lengths [B] -> TokenStream -> TokenStream at a Budget.
+Data: features [B, T, D] and lengths [B], or rows [T, D] -> TokenStream -> TokenStream at a Budget.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from avsr.budget import Budget
 
@@ -81,6 +82,26 @@ class TokenStream:
             t1=times[:, 1:].masked_fill(~mask, 0.0),
             owner=index.masked_fill(~mask, -1),
         )
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Tensor], hz: float) -> TokenStream:
+        """A stream of single frames, one row for each tensor, padded with zeros.
+
+        Args:
+            rows: features [T_b, D] of one width, dtype and device; a row may have no frames.
+            hz: frames per second.
+
+        Returns:
+            A stream [B, T, D], T the longest row's frames.
+
+        Raises:
+            ValueError: no rows, or rows that do not share a width.
+        """
+        shapes = [list(row.shape) for row in rows]
+        if not rows or any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
+            raise ValueError(f"expected rows [T, D] of one width, got {shapes}")
+        lengths = torch.tensor([len(row) for row in rows])
+        return cls.from_features(pad_sequence(list(rows), batch_first=True), lengths, hz)
 
     @property
     def lengths(self) -> Tensor:

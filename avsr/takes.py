@@ -121,4 +121,5 @@ def _made(take: Prepared | AvsrError) -> Prepared:
 
 def _seed(seed: int, name: str) -> int:
     """A clip's own seed: the same noise for it whatever else is in the list."""
+    # Not `frontends.noise.seed_of`: another digest would draw other noise than published figures.
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")

@@ -207,6 +207,31 @@ def test_all_but_training_works_with_a_torchaudio_that_cannot_load(tmp_path: Pat
     assert told.split() == ["False", "None"]
 
 
+GUARDED = {  # what is imported alone, and what of transformers its users then run
+    "load_llm": "from avsr.language_model import load_llm",
+    "convert": "from avsr.gguf import convert",
+    "WhisperBaseline": "from avsr.baseline import WhisperBaseline",
+    "load_model": "from avsr.api import load_model",
+}
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_each_user_of_transformers_works_alone_with_a_torchaudio_that_cannot_load(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text("raise OSError('no')")
+    code = f"""
+{GUARDED[name]}
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationMixin
+from transformers.models.llama.modeling_llama import LlamaForCausalLM
+from transformers.models.whisper.modeling_whisper import WhisperForConditionalGeneration
+import sys
+print({name}.__name__, sys.modules["torchaudio"])
+"""
+    assert python(code, PYTHONPATH=str(tmp_path)).split() == [name, "None"]
+
+
 def test_the_command_hides_a_broken_torchaudio_before_transformers_asks(tmp_path: Path) -> None:
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio" / "__init__.py").write_text("raise OSError('no')")

@@ -3,15 +3,19 @@
 Data: YAML -> AvsrTask, SpeechData, Trainer. The rate is never a saved hyper-parameter.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from avsr.train.data import Batch
 from avsr.train.datamodule import SpeechData
 from avsr.train.module import AvsrTask
+from avsr.train.readings import Reading
 
 
 class TrainCLI(LightningCLI):
@@ -48,6 +52,35 @@ class Export(Callback):
             task.save(Path(self.folder), lip_encoder=self.lip_encoder, training=facts)
 
 
+class Predictions(Callback):
+    """Writes what `predict` says, which Lightning's command would throw away.
+
+    One JSON line a `Reading`, in `predictions.jsonl` of the trainer's root folder.
+    """
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin anew."""
+        self._append(trainer, [], mode="w")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Any,
+        pl_module: Any,
+        outputs: Sequence[Reading],
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add a batch."""
+        self._append(trainer, [asdict(reading) for reading in outputs])
+
+    def _append(self, trainer: Any, rows: Sequence[Mapping[str, str]], mode: str = "a") -> None:
+        if trainer.is_global_zero:  # every process reads all that is held out
+            path = Path(trainer.default_root_dir) / "predictions.jsonl"
+            with path.open(mode, encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one Lightning subcommand."""
     TrainCLI(
@@ -55,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         SpeechData,
         args=list(arguments),
         seed_everything_default=0,
+        trainer_defaults={"callbacks": [Predictions()]},
         save_config_kwargs={"overwrite": True},
     )
     return 0

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from avsr.language_model import TextTokenizer
@@ -197,7 +196,4 @@ def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
 
 
 def _stream(rows: Sequence[Tensor], hz: float) -> TokenStream | None:
-    lengths = torch.tensor([len(r) for r in rows])
-    if int(lengths.max()) == 0:
-        return None
-    return TokenStream.from_features(pad_sequence(list(rows), batch_first=True), lengths, hz)
+    return TokenStream.from_rows(rows, hz) if any(len(row) for row in rows) else None

