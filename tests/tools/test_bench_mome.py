@@ -149,6 +149,7 @@ def test_table_has_each_shape_and_json_each_round(tool, tmp_path, monkeypatch, c
     report = json.loads((tmp_path / "bench_mome.json").read_text())
     assert report["seed"] == 5
     assert report["threads"] == torch.get_num_threads()
+    assert report["clock"] == "wall"
     assert [(r["shape"], r["tokens"]) for r in report["rows"]] == [
         (name, tokens) for name in ("One", "Two") for tokens in (7, 1)
     ]
@@ -164,6 +165,19 @@ def test_table_has_each_shape_and_json_each_round(tool, tmp_path, monkeypatch, c
     assert len(lines) == 4
     assert all(line.count("|") == printed.splitlines()[0].count("|") for line in lines)
     assert (tmp_path / "bench_mome.md").read_text().strip() == printed.strip()
+
+
+def test_clock_that_is_asked_for_is_the_one_that_is_read(tool, monkeypatch, capsys):
+    bench = tool("bench_mome")
+    monkeypatch.setattr(bench, "WIDTHS", (tool("rivals").Width("One", 16, 8, 2),))
+    ticks = iter(range(1000))
+    monkeypatch.setitem(bench.CLOCKS, "cpu", lambda: float(next(ticks)))
+    assert (
+        bench.main(["--dtype", "float32", "--tokens", "2", "--repeats", "2", "--clock", "cpu"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "cpu clock" in printed
+    assert "| 1000.000 | 1000.000 | 1000.000 | 1.00" in printed  # one tick a measurement
 
 
 def test_dtype_is_what_the_toolkit_chooses_unless_asked(tool, monkeypatch):
