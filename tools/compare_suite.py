@@ -159,7 +159,8 @@ class Suite:
                     "class_path": f"{callbacks}.ModelCheckpoint",
                     "init_args": {**kept, "every_n_train_steps": min(EVERY, self.steps)},
                 },
-                {"class_path": f"{callbacks}.Timer"},
+                # Its own default is an enum, which LightningCLI cannot write down.
+                {"class_path": f"{callbacks}.Timer", "init_args": {"interval": "step"}},
                 {"class_path": "avsr.train.app.Export", "init_args": export},
             ],
         }
