@@ -88,6 +88,9 @@ def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str
     runs = {run.name for run in suite.runs()}
     made = len(runs & {r["run"] for r in reports})
     old = sorted({r["run"] for r in reports if r["suite_sha256"] != suite.digest})
+    noise = "clean"
+    if told.get("noise"):
+        noise += f" and under `{Path(told['noise']).name}`, which no training heard"
     lines = [
         f"# Suite `{suite.name}`: MoME and its rivals, side by side",
         "Made by `python tools/compare.py "
@@ -96,8 +99,7 @@ def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str
         f"{suite.data['recipe']['data']['max_clips']} clips, from one aligned start, over the same "
         "clips in the same order. "
         f"Evaluated on the {told['split']} split of `{told['corpus']}` "
-        f"({', '.join(map(str, clips)) or 'no'} clips), clean and under "
-        f"`{Path(told['noise']).name}`, which no training heard; greedy, "
+        f"({', '.join(map(str, clips)) or 'no'} clips), {noise}; greedy, "
         f"{told['batch_size']} clips at a time.",
         f"Seeds: {len(suite.data['seeds'])} for {', '.join(several)}; **one** for all others, "
         "whose figures therefore do not tell how much another seed would change them.",
