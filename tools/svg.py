@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 COLOURS = ("#1f6fb2", "#d9822b", "#3a9a52", "#b3403a", "#7d5ba6", "#8a6d3b", "#5f6b73", "#c25b93")
+DASHES = ("none", "6 3", "2 2")
 WIDTH, HEIGHT = 640, 320
 LEFT, TOP, BOTTOM = 60, 36, 44
 
@@ -118,6 +119,51 @@ def lines(
         parts.append(_box(LEFT, y - 8, 10, 10, colour))
         parts.append(_text(LEFT + 16, y, name, anchor="start"))
     return _document(title, WIDTH, HEIGHT + 14 * len(series), parts)
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, across: str, up: str
+) -> str:
+    """Lines with a dot at each point, upwards from zero.
+
+    Args:
+        series: points (x, y) of each line by its name, in order of x.
+        title: above the figure.
+        across: what x is.
+        up: what y is.
+    """
+    known = {
+        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for name, points in series.items()
+    }
+    every = [point for points in known.values() for point in points]
+    top = _top(y for _, y in every)
+    low, high = min((x for x, _ in every), default=0.0), max((x for x, _ in every), default=1.0)
+    inner, floor = WIDTH - LEFT - 20, HEIGHT - BOTTOM
+    span = high - low if high > low else 1.0
+    parts = [
+        *_frame(inner, 0.0, top),
+        _text(LEFT + inner / 2, floor + 28, across),
+        _text(16, HEIGHT / 2, up, turn=-90),
+    ]
+    parts += [
+        _text(LEFT + inner * (x - low) / span, floor + 14, f"{x:.3g}")
+        for x in sorted({round(x, 1) for x, _ in every})
+    ]
+    for number, (name, points) in enumerate(known.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        dash = DASHES[number // len(COLOURS) % len(DASHES)]
+        places = [
+            (LEFT + inner * (x - low) / span, floor - (floor - TOP) * y / top) for x, y in points
+        ]
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        line = f'fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dash}"'
+        parts.append(f'<polyline {line} points="{joined}"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in places]
+        y = HEIGHT + 14 * number
+        parts.append(f'<path {line} d="M{LEFT} {y - 3}h24"/>')
+        parts.append(_text(LEFT + 30, y, name, anchor="start"))
+    return _document(title, WIDTH, HEIGHT + 14 * len(known), parts)
 
 
 def _top(values: Iterable[float]) -> float:

@@ -55,3 +55,15 @@ def test_empty_and_zero_figures_are_still_xml(tool):
         svg.lines({}, title="", across="", up=""),
     ):
         assert ElementTree.fromstring(text).tag == f"{SVG}svg"
+
+
+def test_curves_put_points_where_their_numbers_are(tool):
+    series = {"one": [(-5.0, 40.0), (0.0, 20.0), (5.0, 0.0)], "none": [(math.nan, 1.0)]}
+    text = tool("svg").curves(series, title="t", across="dB", up="%")
+    dots = list(ElementTree.fromstring(text).iter(f"{SVG}circle"))
+    x, y = ([float(dot.get(name)) for dot in dots] for name in ("cx", "cy"))
+    assert math.isclose(x[1] - x[0], x[2] - x[1])
+    assert math.isclose(y[1] - y[0], y[2] - y[1])
+    assert x[0] < x[1]
+    assert y[0] < y[1]
+    assert {"one", "none", "dB", "-5", "5"} <= set(words(text))

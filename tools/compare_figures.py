@@ -1,0 +1,172 @@
+"""What reports of runs say about a method: word error with its interval, and paired differences.
+
+JSON reports -> Method -> `Figure`. A method of several seeds is the mean over them; one of fixed
+rates is, at each rate pair, the model that was trained for it. Intervals are 95 % bootstrap
+intervals over utterances (Bisani and Ney, ICASSP 2004), both systems on the same draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS, SEED = 5000, 0
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, order=True)
+class Condition:
+    """Task, rates (0 where a stream is left out) and noise (None is clean)."""
+
+    task: str
+    audio: int
+    video: int
+    snr: float | None = None
+
+    def __str__(self) -> str:
+        """As in "av 4,2" and "a 16,- at -5 dB"."""
+        pair = ",".join(str(rate) if rate else "-" for rate in (self.audio, self.video))
+        return f"{self.task} {pair}" + ("" if self.snr is None else f" at {self.snr:g} dB")
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Condition:
+        """Of a report's row."""
+        rates = row["rates"]
+        return cls(row["task"], rates["audio"] or 0, rates["video"] or 0, row["snr_db"])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """In per cent."""
+        return f"{100 * self.value:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+class Method:
+    """The reports of one method.
+
+    Args:
+        reports: of its runs, at least one.
+    """
+
+    def __init__(self, reports: Sequence[Mapping[str, Any]]) -> None:
+        self.reports = sorted(reports, key=lambda r: (r["seed"], _pair(r["pair"])))
+        self.name, self.title = self.reports[0]["method"], self.reports[0]["title"]
+        self.rows: dict[Condition, list[Mapping[str, Any]]] = {}
+        taken: set[tuple[Condition, int]] = set()
+        for report in self.reports:
+            for row in report["rows"]:
+                key = Condition.of(row)
+                if (key, report["seed"]) not in taken:  # of fixed rates: the finest other rate's
+                    taken.add((key, report["seed"]))
+                    self.rows.setdefault(key, []).append(row)
+        self.ids = self.reports[0]["ids"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that it was trained with."""
+        return sorted({report["seed"] for report in self.reports})
+
+    @property
+    def active(self) -> int:
+        """Parameters that act on a token, projectors left out."""
+        return int(self.reports[0]["parameters"]["active"])
+
+    @property
+    def stored(self) -> int:
+        """Parameters kept for all rate pairs, projectors left out."""
+        first = self.reports[0]["seed"]
+        return sum(r["parameters"]["stored"] for r in self.reports if r["seed"] == first)
+
+    def errors(self, key: Condition) -> Floats:
+        """Word errors of each utterance [U], mean over seeds."""
+        rows = [row["utterances"] for row in self.rows[key]]
+        sums = [np.add(np.add(u["S"], u["D"]), u["I"]) for u in rows]
+        out: Floats = np.mean(np.asarray(sums, dtype=np.float64), axis=0)
+        return out
+
+    def words(self, key: Condition) -> Floats:
+        """Reference words of each utterance [U]."""
+        return np.asarray(self.rows[key][0]["utterances"]["words"], dtype=np.float64)
+
+    def by_seed(self, key: Condition) -> list[float]:
+        """Word error rate of each seed."""
+        return [float(row["wer"]) for row in self.rows[key]]
+
+    def mean(self, what: str, keys: Iterable[Condition]) -> float:
+        """Mean of a row's number over conditions and seeds."""
+        found = [row[what] for key in keys for row in self.rows.get(key, []) if row[what]]
+        return float(np.mean(found)) if found else float("nan")
+
+    def training(self, what: str) -> float:
+        """Mean over its runs of a number of the training."""
+        return float(np.mean([report["training"][what] for report in self.reports]))
+
+
+def methods(reports: Iterable[Mapping[str, Any]]) -> dict[str, Method]:
+    """Methods by name, in the order of the first report of each."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for report in reports:
+        groups.setdefault(report["method"], []).append(report)
+    return {name: Method(found) for name, found in groups.items()}
+
+
+def draws(utterances: int, samples: int = DRAWS, seed: int = SEED) -> NDArray[np.int64]:
+    """Indices [samples, utterances] of the bootstrap."""
+    return np.random.default_rng(seed).integers(utterances, size=(samples, utterances))
+
+
+def ratio(terms: Sequence[tuple[float, Floats]], words: Floats) -> Figure:
+    """Weighted sum of errors by words, and the interval of it over utterances.
+
+    Args:
+        terms: weight and errors [U] of each system, on the same utterances.
+        words: reference words [U].
+    """
+    total: Floats = np.sum([weight * errors for weight, errors in terms], axis=0)
+    picks = draws(len(words))
+    found = total[picks].sum(1) / np.maximum(words[picks].sum(1), 1)
+    low, high = np.quantile(found, (0.025, 0.975), method="inverted_cdf")
+    return Figure(float(total.sum() / max(words.sum(), 1)), float(low), float(high))
+
+
+def error(method: Method, key: Condition) -> Figure:
+    """Word error rate of a method under a condition."""
+    return ratio([(1.0, method.errors(key))], method.words(key))
+
+
+def difference(ours: Method, theirs: Method, key: Condition) -> Figure:
+    """Our word error rate less theirs; below 0 where ours is better.
+
+    Raises:
+        ValueError: they were evaluated on different clips.
+    """
+    _same(ours, theirs)
+    return ratio([(1.0, ours.errors(key)), (-1.0, theirs.errors(key))], ours.words(key))
+
+
+def growth(ours: Method, theirs: Method, fine: Condition, coarse: Condition) -> Figure:
+    """By how much more our error rate grows from the fine to the coarse condition than theirs."""
+    _same(ours, theirs)
+    terms = [(1.0, ours.errors(coarse)), (-1.0, ours.errors(fine))]
+    terms += [(-1.0, theirs.errors(coarse)), (1.0, theirs.errors(fine))]
+    return ratio(terms, ours.words(fine))
+
+
+def _same(ours: Method, theirs: Method) -> None:
+    if ours.ids != theirs.ids:
+        raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different clips")
+
+
+def _pair(text: str | None) -> tuple[int, ...]:
+    return () if text is None else tuple(int(part) for part in text.split(",") if part.isdecimal())

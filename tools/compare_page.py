@@ -1,0 +1,241 @@
+"""The page of a suite's results and its plots, from the runs' JSONs alone.
+
+JSON reports + suite file -> Markdown and SVG. Nothing here trains, evaluates or opens a clip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compare_claims import CLAIMS, PAIRS, Finding, judge
+from compare_figures import DRAWS, Condition, Method, difference, error, methods
+from compare_plots import PLOTS, plots
+from compare_suite import Line, Suite
+
+from avsr.writers import write_atomic
+
+TASKS = {"a": "sound alone", "v": "lips alone", "av": "sound and lips"}
+MISSING = "not run yet"
+
+
+def page(suite: Suite, reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The page and its plots, by file name.
+
+    Args:
+        suite: what was to be run.
+        reports: what was.
+    """
+    found = _told_again(suite, methods(reports))
+    listed = [line for line in suite.lines if line.name in found]
+    chosen = {line.name: found[line.name] for line in listed}
+    keys = sorted({key for m in chosen.values() for key in m.rows}, key=_order)
+    parts = [
+        _head(suite, reports, chosen),
+        _sizes(suite, chosen),
+        *(_errors(suite, chosen, [k for k in keys if k.task == task], task) for task in TASKS),
+        *(_against(chosen, name, keys) for name in suite.data["baselines"]),
+        _seeds(chosen),
+        _claims([judge(claim, found) for claim in CLAIMS]),
+        _rates(suite),
+        _commands(suite, reports),
+    ]
+    own = [m for n, m in chosen.items() if suite_line(suite, n).same_as is None]
+    return {"README.md": "\n\n".join(part for part in parts if part) + "\n", **plots(own)}
+
+
+def write_page(suite: Suite, reports: Sequence[Mapping[str, Any]], out: Path) -> Path:
+    """Write the page and its plots.
+
+    Returns:
+        The page's path.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in page(suite, reports).items():
+        write_atomic(out / name, text)
+    return out / "README.md"
+
+
+def suite_line(suite: Suite, name: str) -> Line:
+    """The suite's line of a method."""
+    return next(line for line in suite.lines if line.name == name)
+
+
+def _told_again(suite: Suite, found: dict[str, Method]) -> dict[str, Method]:
+    """With the methods that come to another's models under this suite."""
+    again = {x.name: found[x.same_as] for x in suite.lines if x.same_as in found}
+    return {**found, **again}
+
+
+def _order(key: Condition) -> tuple[Any, ...]:
+    """Clean first, then from loud noise to soft."""
+    snr = -math.inf if key.snr is None else key.snr
+    return ("a v av".split().index(key.task), snr, key.audio, key.video)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str, Method]) -> str:
+    told = suite.data["evaluation"]
+    clips = sorted({r["evaluation"]["clips"] for r in reports})
+    several = [line.title for line in suite.lines if line.seeds > 1]
+    missing = [line.name for line in suite.lines if line.name not in found]
+    runs = {run.name for run in suite.runs()}
+    made = len(runs & {r["run"] for r in reports})
+    old = sorted({r["run"] for r in reports if r["suite_sha256"] != suite.digest})
+    noise = "clean"
+    if told.get("noise"):
+        noise += f" and under `{Path(told['noise']).name}`, which no training heard"
+    lines = [
+        f"# Suite `{suite.name}`: MoME and its rivals, side by side",
+        "Made by `python tools/compare.py "
+        f"--suite {suite.name} --page` from the JSON files beside it.",
+        f"{made} of {len(runs)} runs are in; each has {suite.steps} steps of at most "
+        f"{suite.data['recipe']['data']['max_clips']} clips, from one aligned start, over the same "
+        "clips in the same order. "
+        f"Evaluated on the {told['split']} split of `{told['corpus']}` "
+        f"({', '.join(map(str, clips)) or 'no'} clips), {noise}; greedy, "
+        f"{told['batch_size']} clips at a time.",
+        f"Seeds: {len(suite.data['seeds'])} for {', '.join(several)}; **one** for all others, "
+        "whose figures therefore do not tell how much another seed would change them.",
+        "Intervals are 95 % bootstrap intervals over utterances "
+        f"({DRAWS} draws, both systems on the same); they hold seeds fixed. Many are shown, so one "
+        "in twenty would miss by chance.",
+    ]
+    if missing:
+        lines.append(f"Not run yet: {', '.join(missing)}.")
+    if old:
+        lines.append(f"Of another version of the suite file: {', '.join(old)}.")
+    lines += [f"Left out: {text}." for text in suite.data.get("left_out", [])]
+    lines += list(suite.data.get("notes", []))
+    return "\n\n".join(lines)
+
+
+def _sizes(suite: Suite, found: Mapping[str, Method]) -> str:
+    head = ["method", "seeds", "active", "stored", "train s/step", "decode tokens/s"]
+    rows = []
+    for name, method in found.items():
+        same = suite_line(suite, name).same_as
+        rows.append(
+            [
+                suite_line(suite, name).title + (f" (= `{same}`)" if same else ""),
+                str(len(method.seeds)),
+                f"{method.active:,}",
+                f"{method.stored:,}",
+                f"{method.training('seconds_per_step'):.2f}",
+                f"{method.mean('decode_tokens_per_second', method.rows):.1f}",
+            ]
+        )
+    text = (
+        "Parameters that widen the LLM: active on a token, and stored for all rate pairs; "
+        "projectors left out. Times are of one machine that did other work beside; prefill is in "
+        "the decoding."
+    )
+    return f"## Size and speed\n\n{text}\n\n{_table(head, rows)}"
+
+
+def _errors(suite: Suite, found: Mapping[str, Method], keys: Sequence[Condition], task: str) -> str:
+    if not keys:
+        return ""
+    head = ["method", *(str(key).removeprefix(f"{task} ") for key in keys)]
+    rows = [
+        [suite_line(suite, name).title, *(_cell(method, key) for key in keys)]
+        for name, method in found.items()
+    ]
+    tokens = {k: next(iter(found.values())).mean("tokens_per_second", [k]) for k in keys}
+    speeds = [f"{tokens[k]:.1f}" for k in keys]
+    rows.insert(0, ["*tokens per second of clip*", *speeds])
+    return f"## Word error rate, {TASKS[task]}, %\n\n{_table(head, rows)}"
+
+
+def _cell(method: Method, key: Condition) -> str:
+    return str(error(method, key)) if key in method.rows else MISSING
+
+
+def _against(found: Mapping[str, Method], base: str, keys: Sequence[Condition]) -> str:
+    """Differences of every method to one, clean, over all tasks and rates."""
+    if base not in found:
+        return ""
+    keys = [key for key in keys if key.snr is None or key.task == "av"]
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                str(difference(method, found[base], key))
+                if key in method.rows and key in found[base].rows
+                else MISSING
+                for key in keys
+            ),
+        ]
+        for name, method in found.items()
+        if method is not found[base]
+    ]
+    head = ["method", *map(str, keys)]
+    return (
+        f"## Difference to {found[base].title} (`{base}`), points\n\nBelow zero is better than "
+        f"`{base}`.\n\n{_table(head, rows)}"
+    )
+
+
+def _seeds(found: Mapping[str, Method]) -> str:
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                ", ".join(f"{100 * wer:.1f}" for wer in method.by_seed(key))
+                if key in method.rows
+                else MISSING
+                for key in PAIRS
+            ),
+        ]
+        for name, method in found.items()
+        if len(method.seeds) > 1
+    ]
+    if not rows:
+        return ""
+    return f"## Seed by seed, %\n\n{_table(['method', *map(str, PAIRS)], rows)}"
+
+
+def _claims(findings: Sequence[Finding]) -> str:
+    rows = [
+        [
+            finding.claim.says,
+            finding.claim.theirs,
+            finding.claim.source,
+            "<br>".join(finding.figures) or "-",
+            f"`--only {finding.claim.ours},{finding.claim.rival}`" if finding.claim.rival else "-",
+            f"**{finding.verdict}**",
+        ]
+        for finding in findings
+    ]
+    head = ["claim", "their figure", "source", "ours, points", "made by", "verdict"]
+    text = (
+        "A verdict follows from the intervals alone: *holds* if every difference that the claim "
+        "says to be below zero has its interval below zero, *does not* if one has it above, "
+        "*undecided here* else. Theirs are LRS2 and LRS3, hundreds of hours and LLMs of 1 to 3 "
+        "thousand million parameters; ours are GRID and 135 million: a verdict is about this "
+        "scale. Counts of parameters have no interval."
+    )
+    return f"## The paper's claims, one by one\n\n{text}\n\n{_table(head, rows)}"
+
+
+def _rates(suite: Suite) -> str:
+    rows = [
+        [kind, f"{told['lr']:g}", told["how"]]
+        for kind, told in suite.data["learning_rates"].items()
+    ]
+    return f"## Learning rates\n\n{_table(['adapter', 'peak', 'chosen'], rows)}"
+
+
+def _commands(suite: Suite, reports: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [f"[{r['run']}]({r['run']}.json)", f"`{' '.join(r['command'])}`", f"`{r['git_commit']}`"]
+        for r in reports
+    ]
+    shown = "\n\n".join(f"![{name}]({file})" for name, file in PLOTS.items())
+    return f"## Plots\n\n{shown}\n\n## Runs\n\n{_table(['run', 'command', 'commit'], rows)}"
