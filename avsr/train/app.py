@@ -5,7 +5,6 @@ Data: YAML -> AvsrTask, SpeechData, Trainer. The rate is never a saved hyper-par
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add a batch."""
-        self._append(trainer, [asdict(reading) for reading in outputs])
+        self._append(trainer, [reading._asdict() for reading in outputs])
 
     def _append(self, trainer: Any, rows: Sequence[Mapping[str, str]], mode: str = "a") -> None:
         if trainer.is_global_zero:  # every process reads all that is held out

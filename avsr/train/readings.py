@@ -1,7 +1,7 @@
 """What a model says to held-out clips, beside what was said: Batch -> Reading, Reading, ..."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from avsr.config import Task
 from avsr.ctc import EmbeddingCtc
@@ -11,9 +11,8 @@ from avsr.rates import Rates
 from avsr.train.data import Batch
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One clip read in one way.
+class Reading(NamedTuple):
+    """One clip read in one way; a tuple, for Lightning rebuilds what `predict_step` returns.
 
     Args:
         clip: its id.
