@@ -17,7 +17,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.checkpoint import load_checkpoint, load_towers, read_config
-from avsr.config import Task
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
@@ -28,6 +27,7 @@ from avsr.startup import collector_paused
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
+from experts import Task
 from frontends.audio_tower import WhisperTower
 from frontends.video_tower import LipEncoder
 

@@ -6,13 +6,12 @@ Data: `config.json` <-> AvsrConfig.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
-from experts import Common, LoraConfig, MomeConfig, Row, find_method
+from experts import Common, LoraConfig, MomeConfig, Row, Task, find_method
 
-Task = Literal["a", "v", "av"]
 PROMPTS: Mapping[Task, str] = {
     "a": "Transcribe speech to text.",
     "v": "Transcribe video to text.",

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsr.compress import compressors
-from avsr.config import AvsrConfig, Task
+from avsr.config import AvsrConfig
 from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer
 from avsr.projector_mixture import build_projector, clear_balance, mean_balance
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
-from experts import Adapter, Row, widen
+from experts import Adapter, Row, Task, widen
 
 
 @dataclass(frozen=True)

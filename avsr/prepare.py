@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsr.config import Task
 from avsr.errors import ConfigError, MediaError, RoiError
 from avsr.weights import resolve
+from experts import Task
 from frontends.lips import LipTracker, given
 from frontends.media import Clip, open_clip
 

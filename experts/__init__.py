@@ -11,7 +11,7 @@ from experts.lora import Lora, LoraConfig, attach_lora
 from experts.mome import MomeConfig, MomeLayer
 from experts.registry import METHODS, Common, find_method, widen
 from experts.routing import LayerRouting
-from experts.rows import Row
+from experts.rows import Row, Task
 
 __all__ = [
     "METHODS",
@@ -28,6 +28,7 @@ __all__ = [
     "MomeConfig",
     "MomeLayer",
     "Row",
+    "Task",
     "attach",
     "attach_banks",
     "attach_dense",

@@ -18,16 +18,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avsr.checkpoint import build_model, save_model
-from avsr.config import AvsrConfig, Task
+from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.manifest import read_manifest
-from avsr.model import AvsrModel, Features, View
+from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.score import score
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
 from avsr.train.readings import Reading, read_alignment, read_batch
+from experts import Task
 
 Matryoshka = Literal["all", "sample"]
 ALIGNMENT = "alignment.safetensors"
@@ -211,7 +212,7 @@ class AvsrTask(lightning.LightningModule):
     def _misled(self, batch: Batch, views: Sequence[View]) -> Features:
         """Features of a batch, in an audio-visual one with some clips' lips from the next clip."""
         video = batch.features.video
-        both = all(view.rates.audio and view.rates.video for view in views)
+        both = all(task_of(view.rates) == "av" for view in views)
         sampled = self.objective.matryoshka == "sample"
         if self.objective.misled == 0 or video is None or not (both and sampled):
             return batch.features

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from avsr.config import Task
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import decode
 from avsr.model import AvsrModel, View
 from avsr.rates import Rates
 from avsr.train.data import Batch
+from experts import Task
 
 
 class Reading(NamedTuple):

@@ -49,6 +49,26 @@ def tiny_llm():
 
 
 @pytest.fixture
+def paper_llm():
+    """paper_llm(hidden, layers, kv) -> a Llama of these widths on the meta device."""
+
+    def build(hidden, layers, kv):
+        config = LlamaConfig(
+            vocab_size=8,
+            hidden_size=hidden,
+            intermediate_size=8,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 128,
+            num_key_value_heads=kv // 128,
+            head_dim=128,
+        )
+        with torch.device("meta"):
+            return LlamaForCausalLM(config)
+
+    return build
+
+
+@pytest.fixture
 def ids():
     """Token ids [B=3, N=7]."""
     return torch.randint(3, 40, (3, 7), generator=torch.Generator().manual_seed(1))

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from experts import METHODS, Common, LoraConfig, MomeConfig, Row, widen
 
@@ -260,25 +259,10 @@ COUNTS = {
 }
 
 
-def skeleton(name):
-    hidden, layers, keys, _, _ = PAPERS[name]
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=hidden,
-        intermediate_size=8,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 128,
-        num_key_value_heads=keys // 128,
-        head_dim=128,
-    )
-    with torch.device("meta"):
-        return LlamaForCausalLM(config)
-
-
 @pytest.mark.parametrize("name", PAPERS)
-def test_counts_are_the_papers(name):
-    llm, number = skeleton(name), list(PAPERS).index(name)
-    *_, rank, low = PAPERS[name]
+def test_counts_are_the_papers(name, paper_llm):
+    *widths, rank, low = PAPERS[name]
+    llm, number = paper_llm(*widths), list(PAPERS).index(name)
     common = Common(MomeConfig(rank=rank), LoraConfig(rank=low))
     assert {*COUNTS, "dense"} == set(METHODS)
     for method, (active, stored) in COUNTS.items():

@@ -91,21 +91,11 @@ def test_a_mome_can_sit_beside_it(llm):
     ("hidden", "kv", "layers", "rank", "millions"),
     [(2048, 512, 16, 64, 6.8), (3072, 1024, 28, 96, 27.5), (4096, 1024, 32, 64, 27.3)],
 )
-def test_sizes_of_the_papers_baselines(hidden, kv, layers, rank, millions):
+def test_sizes_of_the_papers_baselines(hidden, kv, layers, rank, millions, paper_llm):
     """Llama-3.2-1B, 3B and 3.1-8B at the ranks that its table 1 and 6 come from."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=hidden,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 128,
-        num_key_value_heads=kv // 128,
-        head_dim=128,
-    )
+    llm = paper_llm(hidden, layers, kv)
     with torch.device("meta"):
-        lora = attach_lora(LlamaForCausalLM(config), LoraConfig(rank=rank))
+        lora = attach_lora(llm, LoraConfig(rank=rank))
     assert round(lora.stored_parameters / 1e6, 1) == millions
 
 

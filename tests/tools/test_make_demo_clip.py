@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import av
@@ -25,17 +23,6 @@ class Phone:
     symbol: str
     start: float
     end: float
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a tool as a script would: with its folder on the path."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 def test_bilabial_shuts_the_mouth_and_open_vowel_opens_it(tool: Any) -> None:

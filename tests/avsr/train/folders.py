@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -13,6 +14,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from avsr.config import AvsrConfig
+from avsr.projector import ProjectorConfig
+from experts import MomeConfig
 from frontends.audio_tower import WhisperShape, WhisperTower
 from frontends.video_tower import LipEncoder, LipShape
 from tests.frontends.clips import tone, write_clip
@@ -103,6 +107,19 @@ class Home:
     whisper: Path
     lips: Path
     manifest: Path
+
+    def config(self, **changes: object) -> AvsrConfig:
+        """Both modalities at two rates each, without dropout."""
+        settings: dict[str, Any] = {
+            "language_model": str(self.llm),
+            "audio_tower": str(self.whisper),
+            "video_tower": str(self.lips),
+            "audio_rates": (4, 16),
+            "video_rates": (2, 5),
+            "projector": ProjectorConfig(width=16, context=1, dropout=0.0),
+            "mome": MomeConfig(routed=4, top_k=2, rank=4),
+        }
+        return AvsrConfig(**{**settings, **changes})
 
     def recipe(self, name: str, **trainer: object) -> Path:
         """A recipe as those of the project, of 14 clips in batches of at most 4."""

@@ -9,11 +9,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from avsr.config import AvsrConfig
-from avsr.projector import ProjectorConfig
 from avsr.train.data import Batch, Joint
 from avsr.train.module import AvsrTask, Objective
-from experts import MomeConfig
 from tests.avsr.train.test_resume import fit, steps
 from tests.tiny import tiny_features
 
@@ -47,15 +44,7 @@ def part(rows, lips, world=1, rank=0, draw=5):
 
 @pytest.fixture(scope="module")
 def config(home):
-    return AvsrConfig(
-        language_model=str(home.llm),
-        audio_tower=str(home.whisper),
-        video_tower=str(home.lips),
-        audio_rates=(4, 16),
-        video_rates=(2, 5),
-        projector=ProjectorConfig(width=16, context=1, dropout=0.0),
-        mome=MomeConfig(routed=4, top_k=2, rank=4),
-    )
+    return home.config()
 
 
 def gradients(task, batches):

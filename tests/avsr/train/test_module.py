@@ -7,9 +7,7 @@ import lightning
 import pytest
 import torch
 
-from avsr.config import AvsrConfig
 from avsr.model import View
-from avsr.projector import ProjectorConfig
 from avsr.rates import Rates
 from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
@@ -23,15 +21,10 @@ def make(home):
     """A task of both modalities at two rates each, or of sound alone."""
 
     def task(*, lips=True, objective=None, mome=None, **settings):
-        config = AvsrConfig(
-            language_model=str(home.llm),
-            audio_tower=str(home.whisper),
-            video_tower=str(home.lips) if lips else None,
-            audio_rates=(4, 16),
-            video_rates=(2, 5) if lips else (),
-            projector=ProjectorConfig(width=16, context=1, dropout=0.0),
-            mome=mome or MomeConfig(routed=4, top_k=2, rank=4),
-        )
+        changes = {} if lips else {"video_tower": None, "video_rates": ()}
+        if mome is not None:
+            changes["mome"] = mome
+        config = home.config(**changes)
         made = AvsrTask(config, objective or Objective(), dtype="float32", **settings)
         made.log = lambda *_, **__: None
         return made

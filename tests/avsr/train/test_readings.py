@@ -5,28 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.manifest import Item
-from avsr.projector import ProjectorConfig
 from avsr.train.module import AvsrTask
 from avsr.train.readings import read_alignment, read_batch
-from experts import MomeConfig
 from tests.avsr.train.test_ddp import part
 
 
 @pytest.fixture(scope="module")
 def model(home):
-    config = AvsrConfig(
-        language_model=str(home.llm),
-        audio_tower=str(home.whisper),
-        video_tower=str(home.lips),
-        audio_rates=(4, 16),
-        video_rates=(2, 5),
-        projector=ProjectorConfig(width=16, context=1, dropout=0.0),
-        mome=MomeConfig(routed=4, top_k=2, rank=4),
-    )
-    return AvsrTask(config, dtype="float32").model.eval()
+    return AvsrTask(home.config(), dtype="float32").model.eval()
 
 
 @pytest.fixture
