@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.checkpoint import load_checkpoint, load_towers, read_config
+from avsr.compress.pair import foreign, parse, same_for_both, token_counts
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
@@ -54,6 +55,7 @@ class Recogniser:
     ) -> None:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
         self.facts = facts
+        self.compression_note: str | None = None
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
         self._preparer = Preparer(lips=lips, local_files_only=local_files_only)
 
@@ -83,6 +85,22 @@ class Recogniser:
             preset = Rates(audio if "a" in modality else None, video if "v" in modality else None)
         self.model.check(preset)
         return preset
+
+    def use_compressor(self, config: str | Mapping[str, Any]) -> None:
+        """Compress by another method than the model was trained with, at its trained rates.
+
+        Args:
+            config: "cluster", "keyframe,fine=1", or as `avsr.compress.compressors.build` takes it.
+
+        Raises:
+            ModelError: the method's card says that a model must be trained with it.
+            ConfigError: no such method.
+        """
+        config = parse(config) if isinstance(config, str) else config
+        made, note = foreign(self.model.config.compress, config)
+        if made is not None:
+            self.model.compressors, self.compression_note = same_for_both(made), note
+            self.facts = {**self.facts, "compress": made.to_dict()}
 
     def prepare(
         self, path: str | Path, *, modality: Modality = "auto", roi: RoiMode = "auto"
@@ -154,18 +172,24 @@ class Recogniser:
         began = time.perf_counter()
         found = decode(self.model, features, views, [c.seconds for c in clips], options)
         spent = (time.perf_counter() - began) / len(clips)
+        counts = token_counts(self.model.compressors, features.audio, features.video, chosen)
         return [
-            self._transcript(clip, pair, hypothesis, spent)
-            for clip, pair, hypothesis in zip(clips, chosen, found, strict=True)
+            self._transcript(clip, pair, hypothesis, spent, used)
+            for clip, pair, hypothesis, used in zip(clips, chosen, found, counts, strict=True)
         ]
 
     def _transcript(
-        self, clip: Prepared, rates: Rates, hypothesis: Hypothesis, spent: float
+        self,
+        clip: Prepared,
+        rates: Rates,
+        hypothesis: Hypothesis,
+        spent: float,
+        used: Mapping[str, int],
     ) -> Transcript:
         """Put one result into its final form."""
         timing = {**clip.timing, "language_model": spent}
         total = sum(timing.values())
-        warnings = list(clip.warnings)
+        warnings = [*clip.warnings, *self._compression_warnings(clip, rates, used)]
         if hypothesis.truncated:
             warnings.append(
                 f"the transcript was cut after {len(hypothesis.token_ids)} tokens; "
@@ -174,8 +198,7 @@ class Recogniser:
         segment = Segment(
             0.0, clip.seconds, hypothesis.text, hypothesis.avg_logprob, hypothesis.truncated
         )
-        audio = _count(clip.audio, rates.audio)
-        video = _count(clip.video, rates.video)
+        audio, video = used["audio"], used["video"]
         return Transcript(
             text=hypothesis.text,
             segments=(segment,),
@@ -192,6 +215,18 @@ class Recogniser:
             model=self.facts,
             input={"path": clip.path, "duration": clip.seconds, "coverage": clip.coverage},
         )
+
+    def _compression_warnings(
+        self, clip: Prepared, rates: Rates, used: Mapping[str, int]
+    ) -> list[str]:
+        """What must be said of a compressor that is not the model's, or misses its budget."""
+        out = [] if self.compression_note is None else [self.compression_note]
+        for kind in ("audio", "video"):
+            rate = getattr(rates, kind)
+            asked = _count(getattr(clip, kind), rate)
+            if used[kind] != asked:
+                out.append(f"{kind} rate {rate} stands for {asked} tokens, {used[kind]} were made")
+        return out
 
     def transcribe(
         self,

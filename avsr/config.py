@@ -30,7 +30,8 @@ class AvsrConfig:
             sound only.
         audio_rates: trained audio rates.
         video_rates: trained video rates; empty without a video tower.
-        compress: compressor of each modality, as `compressors.build` takes it.
+        compress: compressor of both modalities, as `compressors.build` takes it, or of each:
+            {"audio": ..., "video": ...}.
         projector: sizes of every projector.
         method: what widens the LLM, by its name in `experts.registry.METHODS`.
         mome: sizes and placement of the experts, for "mome" and what is measured by it.
@@ -58,8 +59,13 @@ class AvsrConfig:
             whole = isinstance(rates, tuple) and all(type(r) is int and r >= 1 for r in rates)
             if not whole or len(set(rates)) != len(rates):
                 raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates!r}")
-        if not isinstance(self.compress, Mapping) or "name" not in self.compress:
-            raise ConfigError(f"compress must have a name, got {self.compress!r}")
+        each = self.compress if isinstance(self.compress, Mapping) else {}
+        parts = [each] if "name" in each else list(each.values())
+        named = bool(parts) and all(isinstance(p, Mapping) and "name" in p for p in parts)
+        if not named or ("name" not in each and set(each) != {"audio", "video"}):
+            raise ConfigError(
+                f"compress must have a name, or audio and video with one each: {self.compress!r}"
+            )
         if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
             raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
         if not isinstance(self.settings, Mapping):

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avsr.compress import compressors
+from avsr.compress import Compressor, Guide
+from avsr.compress.pair import build_pair, reads_other
 from avsr.config import AvsrConfig
 from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer
@@ -103,8 +104,8 @@ class AvsrModel(nn.Module):
         table = llm.get_input_embeddings().weight
         width = table.shape[1]
         gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
-        self.compressor = compressors.build(dict(config.compress))
         widths = {"audio": audio_width, "video": video_width}
+        self.compressors = build_pair(config.compress, widths, self.rates)
         self.multi_modal_projector = nn.ModuleDict()
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -114,7 +115,7 @@ class AvsrModel(nn.Module):
                     inputs = widths[kind]
                     if inputs is None:
                         raise ModelError(f"{kind} rates are configured, but there is no tower")
-                    inputs = inputs * rate if config.compress["name"] == "stack" else inputs
+                    inputs = self.compressors[kind].width(inputs, Budget.rate(rate))
                     self.multi_modal_projector[f"{kind}_{rate}"] = build_projector(
                         inputs, width, config.projector, gain=gain
                     )
@@ -136,6 +137,13 @@ class AvsrModel(nn.Module):
         """What widens the language model."""
         found = self.get_submodule(self.config.method)
         assert isinstance(found, Adapter)
+        return found
+
+    @property
+    def compressor(self) -> Compressor:
+        """The compressor of sound, and of lips too unless they have their own."""
+        found = self.compressors["audio"]
+        assert isinstance(found, Compressor)
         return found
 
     @property
@@ -171,19 +179,29 @@ class AvsrModel(nn.Module):
         """Compress and project each modality once at every rate that some view asks for.
 
         Returns:
-            "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows.
+            "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows;
+            "audio_4_seen" for views of both modalities, if the compressor looks at the other one.
         """
         out = {}
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)
-            wanted = sorted({getattr(v.rates, kind) for v in views} - {None})
-            if not wanted:
-                continue
-            if stream is None:
-                raise ModelError(f"a view asks for {kind}, but the batch has none")
-            budgets = [Budget.rate(rate) for rate in wanted]
-            for rate, short in zip(wanted, self.compressor.multi(stream, budgets), strict=True):
-                out[f"{kind}_{rate}"] = self.project(short, kind, rate)
+            compressor = self.compressors[kind]
+            seen = reads_other(compressor)
+            for alone in (True, False) if seen else (True,):
+                asking = [v for v in views if not seen or alone == (task_of(v.rates) != "av")]
+                wanted = sorted({getattr(v.rates, kind) for v in asking} - {None})
+                if not wanted:
+                    continue
+                if stream is None:
+                    raise ModelError(f"a view asks for {kind}, but the batch has none")
+                budgets = [Budget.rate(rate) for rate in wanted]
+                other = features.video if kind == "audio" else features.audio
+                guide = () if alone else (Guide(other=other),)
+                for rate, short in zip(
+                    wanted, compressor.multi(stream, budgets, *guide), strict=True
+                ):
+                    name = f"{kind}_{rate}" if alone else f"{kind}_{rate}_seen"
+                    out[name] = self.project(short, kind, rate)
         return out
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
@@ -220,7 +238,10 @@ class AvsrModel(nn.Module):
         for view in views:
             parts: dict[str, Tensor | None] = {}
             for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
-                parts[kind] = None if rate is None else self._own(streams, kind, rate, view.row)
+                name = f"{kind}_{rate}"
+                if task_of(view.rates) == "av" and f"{name}_seen" in streams:
+                    name = f"{name}_seen"
+                parts[kind] = None if rate is None else self._own(streams, name, view.row)
             text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
             embedded = None if text is None else self.embed(text)
@@ -231,9 +252,9 @@ class AvsrModel(nn.Module):
                 targets.append(torch.cat([text, text.new_tensor([eos])]))
         return pad_left(rows) if texts is None else pad_right(rows, targets)
 
-    def _own(self, streams: Mapping[str, TokenStream], kind: str, rate: int, row: int) -> Tensor:
+    def _own(self, streams: Mapping[str, TokenStream], name: str, row: int) -> Tensor:
         """Tokens [N, H] of one row; a block without any would be a prompt never trained on."""
-        stream = streams[f"{kind}_{rate}"]
+        stream, kind = streams[name], name.split("_")[0]
         count = int(stream.lengths[row])
         if count == 0:
             raise ModelError(

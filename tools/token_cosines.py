@@ -96,7 +96,7 @@ def _pooled(model: AvsrModel, features: Features) -> Iterator[tuple[str, TokenSt
     for kind, stream in (("audio", features.audio), ("video", features.video)):
         if stream is not None:
             budgets = [Budget.rate(rate) for rate in model.rates[kind]]
-            short = model.compressor.multi(stream, budgets)
+            short = model.compressors[kind].multi(stream, budgets)
             yield from zip((f"{kind}_{r}" for r in model.rates[kind]), short, strict=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.model import add_model, load
+from avsr.cli.model import add_compress, add_model, load
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add rows of the decoder that belongs to the model's own Whisper encoder",
     )
     how = parser.add_argument_group("how")
+    add_compress(how)
     add_option(how, "--roi", default="auto", choices=["auto", "given"], help="default: auto")
     add_option(
         how,
@@ -115,6 +116,8 @@ def _run(args: argparse.Namespace) -> int:
         return USAGE
     items = _items(args)
     recogniser = load(args)
+    if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
+        print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
     rows = _rows(recogniser, items, args)
     print(_table(rows))
     if args.output_json is not None:

@@ -6,13 +6,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from avsr.cli.options import add_option
-from avsr.cli.outcome import SETUP
+from avsr.cli.outcome import SETUP, USAGE
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
 
-__all__ = ["add_model", "load"]
+__all__ = ["add_compress", "add_model", "load"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compress(parser: argparse._ActionsContainer) -> None:
+    """Add the option that compresses by another method than the model's own."""
+    add_option(
+        parser,
+        "--compress",
+        metavar="NAME",
+        help="cut the streams by another method, as cluster or keyframe,fine=1; a model that was "
+        "not trained with it warns or refuses (default: the model's own)",
+    )
+
+
 def load(args: argparse.Namespace) -> Recogniser:
     """Load the model that `add_model`'s options name.
 
@@ -58,7 +69,7 @@ def load(args: argparse.Namespace) -> Recogniser:
     logging.disable_progress_bar()  # ours is the only one, and warnings go into the transcript
     logging.set_verbosity_error()
     try:
-        return load_model(
+        recogniser = load_model(
             args.model,
             device=args.device,
             dtype=args.dtype,
@@ -67,3 +78,10 @@ def load(args: argparse.Namespace) -> Recogniser:
     except AvsrError as error:
         error.exit_code = SETUP
         raise
+    if getattr(args, "compress", None) is not None:
+        try:
+            recogniser.use_compressor(args.compress)
+        except AvsrError as error:
+            error.exit_code = USAGE
+            raise
+    return recogniser

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsr.cli.model import add_model, load
+from avsr.cli.model import add_compress, add_model, load
 from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_option(parser, "--audio-rate", type=count, metavar="N", help="sound frames a token (50 Hz)")
     add_option(parser, "--video-rate", type=count, metavar="N", help="lip frames a token (25 Hz)")
+    add_compress(parser)
     add_option(
         parser,
         "--roi",

@@ -5,6 +5,8 @@ Data: TokenStream, plan [B, T] (output token of each token, -1 = drop) -> TokenS
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -39,20 +41,23 @@ def mean(sums: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
     return (sums / size.clamp(min=1)[..., None]).to(dtype)
 
 
-def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
+def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenStream:
     """Replace every group of tokens by its mean, weighted by the frames in each.
 
     Args:
         s: stream [B, T, D].
         plan: output token of each token [B, T] long, -1 drops it; read only where the mask is true.
-        counts: output tokens of each row [B] long; each must get at least one input token.
+            Each row names 0, 1, ... without a gap, in the order of time.
+        weights: further weights of the tokens [B, T], not negative; a group of zeros counts as
+            evenly weighted. None for none.
 
     Returns:
-        Stream [B, max(counts), D].
+        Stream [B, N, D], N the most groups of a row.
     """
     rows, width = len(plan), s.x.shape[-1]
-    slots = int(counts.max()) if rows else 0
     held = s.mask & (plan >= 0)
+    counts = counted(plan.masked_fill(~held, -1))
+    slots = int(counts.max()) if rows else 0
     base = torch.arange(rows, device=s.device)[:, None] * slots
     target = (plan + base)[held]  # [frames held] index into [B * slots]
 
@@ -66,9 +71,15 @@ def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
         flat = flat.scatter_reduce(0, target, values[held], reduce, include_self=False)
         return flat.reshape(rows, slots)
 
-    sums, size = total(wide(sums_of(s))), total(s.size)
+    size, sums = total(s.size), None
+    if weights is None:
+        sums = total(wide(sums_of(s)))
+        x = mean(sums, size, s.x.dtype)
+    else:
+        shares = _shares(weights * s.size, s.size, total, plan.clamp(min=0))
+        x = total(wide(s.x) * shares.masked_fill(~held, 0.0)[..., None]).to(s.x.dtype)
     return TokenStream(
-        x=mean(sums, size, s.x.dtype).reshape(rows, slots, width),
+        x=x.reshape(rows, slots, width),
         mask=torch.arange(slots, device=s.device) < counts[:, None],
         hz=s.hz,
         size=size,
@@ -77,6 +88,28 @@ def apply(s: TokenStream, plan: Tensor, counts: Tensor) -> TokenStream:
         owner=through(s.owner, plan.masked_fill(~held, -1)),
         sums=sums,
     )
+
+
+def _shares(
+    weights: Tensor, size: Tensor, total: Callable[[Tensor], Tensor], plan: Tensor
+) -> Tensor:
+    """Share of each token in its group [B, T]; a group without weight is shared by size."""
+    if plan.shape[1] == 0:
+        return weights
+
+    def of_group(values: Tensor) -> Tensor:
+        groups = total(values)
+        return groups.gather(1, plan.clamp(max=groups.shape[1] - 1)) if groups.numel() else values
+
+    weights = weights.where(of_group(weights) > 0, size.to(weights.dtype))
+    return weights / of_group(weights).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def counted(plan: Tensor) -> Tensor:
+    """Groups of each row [B] of a plan [B, T], which is -1 where nothing is held."""
+    if plan.shape[1] == 0:
+        return plan.new_zeros(len(plan))
+    return plan.amax(1) + 1
 
 
 def through(owner: Tensor, plan: Tensor) -> Tensor:

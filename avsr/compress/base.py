@@ -17,6 +17,11 @@ from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 
 Need = Literal["attn", "ctc", "guide", "keys"]
+Mechanism = Literal["floor", "transformation", "similarity", "attention", "query"]
+Signal = Literal["none", "uniform", "chance", "cosine", "distance", "density", "guide", "learned"]
+Op = Literal["keep", "merge", "weigh", "drop", "concat", "query"]
+Meets = Literal["exactly", "at most", "loosely", "never"]
+Foreign = Literal["warns", "refuses"]
 
 
 @dataclass(frozen=True)
@@ -27,25 +32,62 @@ class Card:
         name: name in the registry.
         paper: where it comes from.
         place: where in the pipeline it sits, "pre-llm" here.
-        mechanism: how tokens are chosen, such as "fixed windows".
-        op: what becomes of them: "merge", "drop" or "concat".
+        mechanism: the survey's class (arXiv 2507.20198); a "floor" is there to be beaten.
+        signal: what tells the tokens apart.
+        op: what becomes of the frames of a token: their mean ("merge"), a weighted mean
+            ("weigh"), one of them ("drop"), all side by side ("concat"), or a learned reading of
+            many ("query"); "keep" leaves them alone.
         contiguous: every token stands for one unbroken stretch of frames.
-        causal: it can run on a stream; a token never changes once given out.
         trainable: it has parameters.
         budgets: kinds of budget it takes.
+        streams: kinds of budget at which it runs on a live stream; a token never changes once given
+            out.
+        nested: at whole rates that divide one another, coarse tokens are unions of fine ones.
+        meets: whether a budget other than a threshold is met to the token; "loosely" gives more
+            where the content asks for it.
         needs: what a caller must supply besides features.
+        about: the method in half a sentence, for tables.
     """
 
     name: str
     paper: str
     place: Literal["pre-llm"]
-    mechanism: str
-    op: Literal["merge", "drop", "concat"]
+    mechanism: Mechanism
+    signal: Signal
+    op: Op
     contiguous: bool
-    causal: bool
     trainable: bool
     budgets: frozenset[BudgetKind]
+    streams: frozenset[BudgetKind] = frozenset()
+    nested: bool = False
+    meets: Meets = "exactly"
     needs: frozenset[Need] = frozenset()
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that it does not contradict itself.
+
+        Raises:
+            ValueError: it says nothing of the method, or streams what it does not take.
+        """
+        if not self.name or not self.paper or not self.about or not self.budgets:
+            raise ValueError(f"the card of {self.name!r} needs a name, paper, about and budgets")
+        if not self.streams <= self.budgets:
+            raise ValueError(f"the card of {self.name!r} streams budgets that it does not take")
+
+    @property
+    def causal(self) -> bool:
+        """It can run on a live stream."""
+        return bool(self.streams)
+
+    @property
+    def foreign(self) -> Foreign:
+        """What happens inside a model that was trained with another compressor.
+
+        Means of frames look like what the projector knows, and a warning is enough; tokens of
+        another kind, or untrained weights, would give words made of noise.
+        """
+        return "refuses" if self.trainable or self.op == "concat" else "warns"
 
 
 class Guide(NamedTuple):
@@ -136,10 +178,23 @@ class Compressor(nn.Module):
         Raises:
             NotCausalError: it needs the whole utterance.
         """
-        raise NotCausalError(
-            f"compressor {self.card.name!r} needs the whole utterance",
-            todo="Choose a causal one to stream with: pool or stack",
-        )
+        self.check_stream(b)
+        raise NotImplementedError
+
+    def check_stream(self, b: Budget) -> None:
+        """Refuse to stream at a kind of budget at which the card does not.
+
+        Raises:
+            ConfigError: a kind that it does not take at all.
+            NotCausalError: it needs the whole utterance for it.
+        """
+        self.check(b)
+        kinds = self.card.streams
+        if b.kind not in kinds:
+            todo = f"It streams at a {' or a '.join(sorted(kinds))}" if kinds else _advice()
+            raise NotCausalError(
+                f"compressor {self.card.name!r} needs the whole utterance at a {b.kind}", todo=todo
+            )
 
     def check(self, b: Budget) -> None:
         """Refuse a kind of budget that the card does not list.
@@ -152,6 +207,11 @@ class Compressor(nn.Module):
                 f"compressor {self.card.name!r} takes no budget of {b.kind}",
                 todo=f"It takes {', '.join(sorted(self.card.budgets))}",
             )
+
+
+def _advice() -> str:
+    able = [name for name in compressors if compressors[name].card.causal]
+    return f"Choose one that streams: {', '.join(able)}"
 
 
 compressors: Registry[Compressor] = Registry("compressor", needs=("card",))

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
-from avsr.compress.base import Card, Compressor, Guide, NotCausalError, Streamer, compressors
+from avsr.compress.base import Card, Compressor, Guide, Streamer, compressors
+from avsr.compress.plans import evenly, whole
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
 
@@ -42,12 +43,15 @@ class Pool(Compressor):
         name="pool",
         paper="arXiv 2510.04136",
         place="pre-llm",
-        mechanism="fixed windows",
+        mechanism="transformation",
+        signal="uniform",
         op="merge",
         contiguous=True,
-        causal=True,
         trainable=False,
         budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
+        streams=frozenset({"rate"}),
+        nested=True,
+        about="mean of every r frames",
     )
 
     def __init__(self, *, tail: Literal["keep", "drop"] = "keep") -> None:
@@ -69,7 +73,8 @@ class Pool(Compressor):
 
     def stream(self, b: Budget) -> Streamer:
         """A streaming form at a whole rate; a token waits for its last frame, rate / hz seconds."""
-        return WindowStreamer(self, _whole(self, b))
+        self.check_stream(b)
+        return WindowStreamer(self, b, whole(self, b))
 
     def _pool(
         self, s: TokenStream, b: Budget, folded: dict[tuple[int, ...], Tensor]
@@ -82,9 +87,7 @@ class Pool(Compressor):
         if torch.equal(counts, lengths):
             return unchanged(s)
         if rate is None:
-            frames = torch.arange(s.mask.shape[1], device=s.device)
-            plan = frames * counts[:, None] // lengths.clamp(min=1)[:, None]
-            return apply(s, plan, counts)
+            return apply(s, evenly(s, counts))
         factors = _primes(rate)
         if () not in folded:
             folded[()] = sums_of(s)
@@ -110,12 +113,15 @@ class Stack(Compressor):
         name="stack",
         paper="arXiv 2412.11475",
         place="pre-llm",
-        mechanism="fixed windows",
+        mechanism="transformation",
+        signal="uniform",
         op="concat",
         contiguous=True,
-        causal=True,
         trainable=False,
         budgets=frozenset({"rate"}),
+        streams=frozenset({"rate"}),
+        nested=True,
+        about="r frames side by side",
     )
 
     def __init__(self, *, tail: Literal["repeat", "zero"] = "repeat") -> None:
@@ -126,18 +132,19 @@ class Stack(Compressor):
 
     def width(self, width: int, b: Budget) -> int:
         """Width of a stacked token, r * D."""
-        return width * int(_whole(self, b).value)
+        return width * whole(self, b)
 
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """[B, T, D] -> [B, N, r * D]."""
-        rate, counts = int(_whole(self, b).value), s.resolve(b)
+        rate, counts = whole(self, b), s.resolve(b)
         if rate == 1:
             return unchanged(s)
         return _stream(s, rate, counts, x=self._stack(s, rate, counts))
 
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its last frame, rate / hz seconds."""
-        return WindowStreamer(self, _whole(self, b))
+        self.check_stream(b)
+        return WindowStreamer(self, b, whole(self, b))
 
     def _stack(self, s: TokenStream, rate: int, counts: Tensor) -> Tensor:
         slots, lengths, rows = _most(counts), s.lengths, torch.arange(len(counts), device=s.device)
@@ -156,16 +163,6 @@ class Stack(Compressor):
         filled = torch.where(real[..., None], s.x[rows[:, None], frame], 0.0)
         x[rows, last] = torch.where((tail > 0)[:, None, None], filled, x[rows, last])
         return x.flatten(2)
-
-
-def _whole(compressor: Compressor, b: Budget) -> Budget:
-    compressor.check(b)
-    if b.kind != "rate" or not float(b.value).is_integer():
-        raise NotCausalError(
-            f"compressor {compressor.card.name!r} has no whole windows at {b.kind} {b.value:g}",
-            todo="Give a rate that is a whole number",
-        )
-    return b
 
 
 def _most(counts: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Streaming for compressors with fixed windows: frames wait until their window is full.
+"""Streaming for compressors of windows or open groups: frames wait until theirs has ended.
 
 Data: chunks of TokenStream -> the tokens that each chunk completes.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from avsr.compress.apply import sums_of, wide
-from avsr.compress.base import Compressor, Streamer
+from avsr.compress.base import Compressor, Guide, Streamer
 from avsr.streams import Budget, TokenStream
 
 
@@ -21,11 +22,13 @@ class WindowStreamer(Streamer):
 
     Args:
         compressor: what turns whole windows into tokens.
-        budget: a whole rate.
+        budget: the budget it does that at.
+        window: frames of a window, None for those of a whole rate.
     """
 
-    def __init__(self, compressor: Compressor, budget: Budget) -> None:
-        self._compressor, self._budget, self._rate = compressor, budget, int(budget.value)
+    def __init__(self, compressor: Compressor, budget: Budget, window: int | None = None) -> None:
+        self._compressor, self._budget = compressor, budget
+        self._rate = int(budget.value) if window is None else window
         self._held: TokenStream | None = None  # fewer frames than a window in each row
 
     def step(self, s: TokenStream) -> TokenStream:
@@ -59,11 +62,69 @@ class WindowStreamer(Streamer):
 
     def reset(self, rows: Tensor | None = None) -> None:
         """Forget the frames held of some rows [N] long, or of all."""
-        if rows is None or self._held is None:
-            self._held = None
-            return
-        stop = self._held.lengths.index_fill(0, rows.to(self._held.device), 0)
-        self._held = cut(self._held, torch.zeros_like(stop), stop)
+        self._held = forget(self._held, rows)
+
+
+class Planner(Protocol):
+    """A compressor whose groups depend on the frames since they began."""
+
+    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
+        """Output token of each token [B, T]."""
+        ...
+
+    def __call__(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """The stream cut to a budget."""
+        ...
+
+
+class GroupStreamer(Streamer):
+    """A compressor of open groups at work on live streams; the last group waits for its end.
+
+    Args:
+        compressor: what decides, frame by frame, whether a group goes on.
+        budget: the budget it does that at.
+    """
+
+    def __init__(self, compressor: Planner, budget: Budget) -> None:
+        self._compressor, self._budget = compressor, budget
+        self._held: TokenStream | None = None  # the open group of each row
+
+    def step(self, s: TokenStream) -> TokenStream:
+        """Take the next frames of every row, give out the groups that ended.
+
+        Raises:
+            ValueError: another number of rows than before.
+        """
+        held = s if self._held is None else concat([self._held, s])
+        length, closed = held.lengths, torch.zeros_like(held.lengths)
+        if held.mask.shape[1] > 0:
+            plan = self._compressor.plan(held, self._budget, None).masked_fill(~held.mask, -1)
+            closed = ((plan < plan.amax(1, keepdim=True)) & held.mask).sum(1)
+        self._held = cut(held, closed, length)
+        return self._compressor(cut(held, torch.zeros_like(closed), closed), self._budget)
+
+    def flush(self) -> TokenStream:
+        """Give out the open groups, and start anew.
+
+        Raises:
+            ValueError: nothing was ever put in.
+        """
+        if self._held is None:
+            raise ValueError("flush() before any step()")
+        rest, self._held = self._held, None
+        return self._compressor(rest, self._budget)
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Forget the open groups of some rows [N] long, or of all."""
+        self._held = forget(self._held, rows)
+
+
+def forget(held: TokenStream | None, rows: Tensor | None) -> TokenStream | None:
+    """Frames held, without those of some rows [N] long, or none."""
+    if rows is None or held is None:
+        return None
+    stop = held.lengths.index_fill(0, rows.to(held.device), 0)
+    return cut(held, torch.zeros_like(stop), stop)
 
 
 def cut(s: TokenStream, start: Tensor, stop: Tensor) -> TokenStream:

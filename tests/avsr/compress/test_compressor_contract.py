@@ -4,7 +4,7 @@ What it must do with a stream in pieces: `test_compressor_streaming.py`. The cas
 """
 
 from dataclasses import fields, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from avsr.errors import ConfigError
 from avsr.streams import Budget
 from tests.avsr.compress.cases import (
     ALL,
+    BUDGETS,
     CASES,
     HZ,
     LAWFUL,
@@ -21,11 +22,15 @@ from tests.avsr.compress.cases import (
     LENGTHS,
     Case,
     assert_equal,
+    assert_same,
     every,
     frames,
-    lawful,
+    guide,
     merging,
+    off,
+    plain_means,
     stream,
+    symbols,
 )
 
 
@@ -34,27 +39,29 @@ def test_every_compressor_is_under_contract() -> None:
 
 
 @every
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_c1_shape_and_type(case: Case, dtype: torch.dtype) -> None:
-    s = stream(frames().to(dtype))
-    out = case.compressor(s, case.budget).validate()
-    assert out.x.dtype == dtype
-    assert out.x.shape == (
-        len(LENGTHS),
-        int(out.lengths.max()),
-        case.compressor.width(5, case.budget),
-    )
-    assert out.hz == HZ
-    assert not out.x[~out.mask].any()
+def test_c1_shape_and_type(case: Case) -> None:
+    width = case.compressor.width(5, case.budget)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        out = case.run(stream(frames().to(dtype))).validate()
+        assert out.x.dtype == dtype
+        assert out.x.shape == (len(LENGTHS), int(out.lengths.max()), width)
+        assert out.hz == HZ
+        assert not out.x[~out.mask].any()
 
 
-@lawful
+@pytest.mark.parametrize("case", [c for c in BUDGETS if c.config not in LAWLESS], ids=str)
 def test_c2_budget_is_met(case: Case) -> None:
     s = stream()
     asked = case.budget.resolve(s.lengths, HZ)
-    out = case.compressor(s, case.budget)
-    if case.budget.kind == "threshold":
+    out = case.run(s)
+    if case.budget.kind == "threshold" or case.card.meets == "never":
+        assert (out.lengths <= s.lengths).all()
+    elif case.card.meets == "loosely":
+        assert (out.lengths >= asked).all()
+        assert (out.lengths <= s.lengths).all()
+    elif case.card.meets == "at most":
         assert (out.lengths <= asked).all()
+        assert ((out.lengths > 0) == (s.lengths > 0)).all()
     else:
         assert torch.equal(out.lengths, asked)
 
@@ -63,24 +70,26 @@ def test_c2_budget_is_met(case: Case) -> None:
 def test_c2_budgets_outside_the_card_are_refused(case: Case) -> None:
     for kind in set(ALL) - case.card.budgets:
         with pytest.raises(ConfigError, match=kind):
-            case.compressor(stream(), ALL[kind])
+            case.run(stream(), ALL[kind])
 
 
 @every
-@pytest.mark.parametrize("budget", [Budget.rate(1), Budget.keep(1.0), Budget.tokens(99)], ids=str)
-def test_c3_identity(case: Case, budget: Budget) -> None:
-    if budget.kind in case.card.budgets and not case.card.trainable:
-        s = stream()
-        out = case.compressor(s, budget).validate()
-        assert torch.equal(out.x[out.mask], s.x[s.mask])
-        for name in ("mask", "size", "t0", "t1", "owner"):
-            assert torch.equal(getattr(out, name), getattr(s, name)), name
+def test_c3_identity(case: Case) -> None:
+    budgets = (Budget.rate(1), Budget.keep(1.0), Budget.tokens(99), Budget.threshold(1.5))
+    s = stream()
+    for budget in budgets if not case.card.trainable else ():
+        split = budget.kind != "threshold" or case.card.mechanism == "similarity"
+        if budget.kind in case.card.budgets and split:
+            out = case.run(s, budget).validate()
+            assert torch.equal(out.x[out.mask], s.x[s.mask])
+            for name in ("mask", "size", "t0", "t1", "owner"):
+                assert torch.equal(getattr(out, name), getattr(s, name)), name
 
 
 @every
 def test_c4_every_frame_is_accounted_for(case: Case) -> None:
     s = stream()
-    out = case.compressor(s, case.budget)
+    out = case.run(s)
     dropped = (out.owner < 0).logical_and(s.mask).sum(1)
     assert torch.equal(out.size.sum(1) + dropped, s.lengths)
     if case.card.op != "drop" and case.config not in LAWLESS:
@@ -95,7 +104,7 @@ def test_c4_every_frame_is_accounted_for(case: Case) -> None:
 @merging
 def test_c5_sums_are_conserved(case: Case) -> None:
     s = stream()
-    out = case.compressor(s, case.budget)
+    out = case.run(s)
     kept = (out.owner >= 0)[..., None]
     got, want = (out.x * out.size[..., None]).sum(1), (s.x * kept).sum(1)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
@@ -103,76 +112,79 @@ def test_c5_sums_are_conserved(case: Case) -> None:
 
 @every
 def test_c6_order(case: Case) -> None:
-    out = case.compressor(stream(), case.budget).validate()
-    centre = (out.t0 + out.t1)[:, 1:] - (out.t0 + out.t1)[:, :-1]
-    assert (centre[out.mask[:, 1:]] > 0).all()
+    out = case.run(stream()).validate()
+    step = (out.t0 + out.t1).diff(dim=1)[out.mask[:, 1:]]
+    assert (step >= 0).all()
     if case.card.contiguous:
+        assert (step > 0).all()
         for owner in out.owner:
             assert (owner[owner >= 0].diff() >= 0).all()
 
 
 @every
 def test_c7_what_comes_back_is_not_merged_with_what_was(case: Case) -> None:
-    if not case.card.contiguous:
+    if not case.card.contiguous or case.card.signal == "chance" or case.card.trainable:
         return
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     x = torch.stack([a] * 3 + [b] * 3 + [a] * 3 + [b] * 3)[None]
-    budget = {"rate": Budget.rate(3), "keep": Budget.keep(1 / 3), "tokens": Budget.tokens(4)}
-    out = case.compressor(stream(x, [12]), budget.get(case.budget.kind, Budget.rate(3)))
-    assert out.owner.tolist() == [[0] * 3 + [1] * 3 + [2] * 3 + [3] * 3]
-    assert out.x[0, :, :2].tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    budget = {"rate": Budget.rate(3), "threshold": Budget.threshold(0.5)}[case.budget.kind]
+    out = case.run(stream(x, [12]), budget)
+    seen = [token for token, _ in groupby(out.x[0, :, :2].tolist())]
+    assert seen == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    if case.card.op == "merge" and case.card.meets == "exactly":
+        assert out.owner.tolist() == [[0] * 3 + [1] * 3 + [2] * 3 + [3] * 3]
 
 
 @every
-@pytest.mark.parametrize("padding", [float("nan"), 1e6])
-def test_c8_padding_never_leaks(case: Case, padding: float) -> None:
+def test_c8_padding_never_leaks(case: Case) -> None:
     s = stream()
-    dirty = s.replace(x=s.x.masked_fill(~s.mask[..., None], padding))
-    out = case.compressor(dirty, case.budget)
-    assert_equal(out, case.compressor(s, case.budget))
+    out = case.run(s)
+    for padding in (float("nan"), 1e6):
+        dirty = s.replace(x=s.x.masked_fill(~s.mask[..., None], padding))
+        assert_same(case, out, case.run(dirty))
     for row, length in enumerate(LENGTHS):
-        alone = case.compressor(stream(s.x[row : row + 1, :length], [length]), case.budget)
+        alone = case.run(stream(s.x[row : row + 1, :length], [length]))
         count = int(out.lengths[row])
         assert alone.lengths.tolist() == [count]
-        assert torch.equal(alone.x[0], out.x[row, :count])
+        torch.testing.assert_close(alone.x[0], out.x[row, :count], **off(case))
         assert torch.equal(alone.owner[0], out.owner[row, :length])
 
 
 @every
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
-def test_c9_short_rows(case: Case, count: int) -> None:
-    for lengths in ([count], [count, 0], [0, 0]):
+def test_c9_short_rows(case: Case) -> None:
+    for lengths in ([0], [1], [2], [3], [4], [5], [2, 0], [5, 0], [0, 0]):
         x = frames(len(lengths), max(lengths))
-        out = case.compressor(stream(x, lengths), case.budget).validate()
+        out = case.run(stream(x, lengths)).validate()
         assert torch.isfinite(out.x).all()
         if case in LAWFUL:
             assert (out.lengths > 0).tolist() == [n > 0 for n in lengths]
-    assert case.compressor(stream(frames(0), []), case.budget).x.shape[0] == 0
+    assert case.run(stream(frames(0), [])).x.shape[0] == 0
 
 
 @every
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.25, 1e-30])
-def test_c10_constant_streams(case: Case, value: float) -> None:
-    x = torch.full((2, 24, 4), value)
-    out = case.compressor(stream(x, [24, 20]), case.budget)
-    torch.testing.assert_close(out.x[out.mask], torch.full_like(out.x[out.mask], value))
+def test_c10_constant_streams(case: Case) -> None:
+    for value in (0.0, 1.0, -3.25, 1e-30):
+        out = case.run(stream(torch.full((2, 24, 5), value), [24, 20])).validate()
+        assert torch.isfinite(out.x).all()
+        if not case.card.trainable:
+            torch.testing.assert_close(out.x[out.mask], torch.full_like(out.x[out.mask], value))
 
 
 @every
 def test_c11_determinism(case: Case) -> None:
     torch.manual_seed(0)
-    first = case.compressor(stream(), case.budget)
+    first = case.run(stream())
     torch.manual_seed(1)
-    assert_equal(first, case.compressor(stream(), case.budget))
+    assert_equal(first, case.run(stream()))
 
 
 @every
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_c12_half_precision_groups_alike(case: Case, dtype: torch.dtype) -> None:
-    x = frames()
-    full, half = (case.compressor(stream(v), case.budget) for v in (x, x.to(dtype)))
-    assert torch.equal(full.owner, half.owner)
-    torch.testing.assert_close(full.x, half.x.float(), rtol=2e-2, atol=2e-2)
+def test_c12_half_precision_groups_alike(case: Case) -> None:
+    full = case.run(stream(symbols()))
+    for dtype in (torch.float16, torch.bfloat16):
+        half = case.run(stream(symbols().to(dtype)))
+        assert torch.equal(full.owner, half.owner)
+        torch.testing.assert_close(full.x, half.x.float(), rtol=2e-2, atol=2e-2)
 
 
 def test_c12_half_precision_adds_in_single() -> None:
@@ -185,7 +197,7 @@ def test_c12_half_precision_adds_in_single() -> None:
 def test_c13_gradient(case: Case) -> None:
     s = stream()
     x = s.x.masked_fill(~s.mask[..., None], float("nan")).requires_grad_()
-    out = case.compressor(s.replace(x=x), case.budget)
+    out = case.run(s.replace(x=x))
     weight = frames(*out.x.shape, seed=1) if out.x.numel() else out.x
     (gradient,) = torch.autograd.grad((out.x * weight).sum(), x)
     assert torch.isfinite(gradient).all()
@@ -209,19 +221,20 @@ def test_c13_gradients_are_right() -> None:
 
 
 @every
-@pytest.mark.parametrize("scale", [1e-3, 7.0])
-def test_c14_loudness_does_not_change_the_grouping(case: Case, scale: float) -> None:
-    x = frames()
-    a, b = (case.compressor(stream(v), case.budget) for v in (x, x * scale))
-    assert torch.equal(a.owner, b.owner)
+def test_c14_loudness_does_not_change_the_grouping(case: Case) -> None:
+    as_is = case.run(stream(frames()))
+    for scale in (1e-3, 7.0) if case.card.signal != "learned" else ():
+        assert torch.equal(case.run(stream(frames() * scale)).owner, as_is.owner)
 
 
-@merging
+@every
 def test_c15_more_tokens_never_say_less(case: Case) -> None:
+    if not case.card.nested or "rate" not in case.card.budgets:
+        return
     s, errors, owners = stream(), [], []
     for rate in (1, 2, 4, 8, 16):
-        out = case.compressor(s, Budget.rate(rate))
-        if case in LAWFUL:
+        out = case.run(s, Budget.rate(rate))
+        if case in LAWFUL and plain_means(case):
             back = out.x.gather(1, out.owner.clamp(min=0)[..., None].expand_as(s.x))
             errors.append((back - s.x)[s.mask].square().sum().item())
         owners.append(out.owner)
@@ -243,16 +256,13 @@ def _triples(
 @every
 def test_c18_rows_do_not_know_their_place(case: Case) -> None:
     s, order = stream(), torch.tensor([3, 0, 5, 1, 4, 2])
-    assert_equal(
-        case.compressor(s.select(order), case.budget),
-        case.compressor(s, case.budget).select(order),
-    )
+    assert_same(case, case.run(s.select(order)), case.run(s).select(order))
 
 
 @every
 def test_c20_round_trip(case: Case) -> None:
     config = case.compressor.to_dict()
-    assert config.items() >= case.config.items()
+    assert config.items() >= case.config.items()  # settings left out stand in it too
     assert compressors.build(config).to_dict() == config
     assert case.card.name == case.config["name"]
     assert all(getattr(case.card, f.name) is not None for f in fields(Card))
@@ -264,7 +274,7 @@ def test_c20_round_trip(case: Case) -> None:
 @every
 def test_c20_times_are_those_of_the_owned_frames(case: Case) -> None:
     s = stream()
-    out = case.compressor(s, case.budget)
+    out = case.run(s)
     for row in range(len(LENGTHS)):
         for token in range(int(out.lengths[row])):
             own = out.owner[row] == token
@@ -276,10 +286,10 @@ def test_c20_times_are_those_of_the_owned_frames(case: Case) -> None:
 def test_several_budgets_at_once_equal_one_at_a_time(case: Case) -> None:
     s = stream()
     kinds = [b for k, b in ALL.items() if k in case.card.budgets and case in LAWFUL]
-    budgets = [Budget.rate(r) for r in (16, 4, 1, 2, 5, 10, 4)] + kinds
-    together = case.compressor.multi(s, budgets)
-    for budget, out in zip(budgets, together, strict=True):
-        assert_equal(out, case.compressor(s, budget))
+    budgets = [Budget.rate(r) for r in (16, 4, 1, 2, 5, 10, 4) if "rate" in case.card.budgets]
+    together = case.compressor.multi(s, budgets + kinds, guide(s))
+    for budget, out in zip(budgets + kinds, together, strict=True):
+        assert_same(case, out, case.run(s, budget))
 
 
 @every
@@ -287,7 +297,7 @@ def test_compressors_compose(case: Case) -> None:
     short = compressors.build({"name": "pool"})(stream(), Budget.rate(2))
     dirty = replace(short, x=short.x.masked_fill(~short.mask[..., None], float("nan")))
     for s in (short, replace(dirty, sums=None)):
-        out = case.compressor(s, case.budget).validate()
+        out = case.run(s).validate()
         assert torch.isfinite(out.x).all()
         assert (out.owner >= -1).all()
         kept = (out.owner >= 0).sum(1)

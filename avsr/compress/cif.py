@@ -1,0 +1,115 @@
+"""Continuous integrate-and-fire: frames add up weight, and a token fires when it is full.
+
+Data: TokenStream [B, T, D], Budget -> [B, N, D]; Dong & Xu, arXiv 1905.11235.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from avsr.compress.apply import apply, unchanged
+from avsr.compress.attention import clean
+from avsr.compress.base import Card, Compressor, Guide, compressors
+from avsr.compress.plans import surjective
+from avsr.streams import Budget, TokenStream
+
+_EMPTY = 1e-4  # weight left at the end that is rounding, not a token
+
+
+@compressors.register("cif")
+class Cif(Compressor):
+    """Each frame weighs sigmoid(w x + b); a token is the weighted mean of frames worth `fire`.
+
+    A number of tokens scales the weights of a row so that they fire just so often; a threshold is
+    the weight at which a token fires, and then the content decides. A rest at the end fires once
+    more if it holds the most of some frame. A frame is owned by the token that took most of it.
+
+    Args:
+        width: of the tokens D.
+        seed: of the weights.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="cif",
+        paper="arXiv 1905.11235",
+        place="pre-llm",
+        mechanism="query",
+        signal="learned",
+        op="weigh",
+        contiguous=True,
+        trainable=True,
+        budgets=frozenset({"rate", "keep", "tokens", "per_second", "threshold"}),
+        about="learned weights add up until a token fires",
+    )
+
+    def __init__(self, *, width: int, seed: int = 0) -> None:
+        super().__init__(width=width, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.weigh = nn.Linear(width, 1)
+        nn.init.zeros_(self.weigh.weight)  # all frames weigh the same: a fresh one pools evenly
+
+    def alphas(self, s: TokenStream) -> Tensor:
+        """Weight of each frame [B, T], zero at padding."""
+        x = clean(s).to(self.weigh.weight.dtype)
+        weight: Tensor = torch.sigmoid(self.weigh(x).squeeze(-1)).masked_fill(~s.mask, 0.0)
+        return weight
+
+    def quantity_loss(self, s: TokenStream, counts: Tensor) -> Tensor:
+        """Mean over rows of |sum of weights - tokens wanted|, which teaches how often to fire.
+
+        Args:
+            s: the stream.
+            counts: tokens wanted of each row [B], such as those of its transcript.
+        """
+        return (self.alphas(s).sum(1) - counts).abs().mean()
+
+    def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """[B, T, D] -> [B, N, D]."""
+        self.check(b)
+        if s.mask.shape[1] == 0:
+            return unchanged(s)
+        alpha, counts = self.alphas(s), s.resolve(b)
+        if b.kind == "threshold":
+            alpha = alpha / b.value if b.value > 0 else alpha.ceil()
+            counts = None
+        else:
+            alpha = alpha * (counts / alpha.sum(1).clamp(min=1e-9))[:, None]
+        taken, owner = fired(alpha, s.lengths, counts)
+        short = apply(s, owner)
+        x = taken[:, : short.mask.shape[1]] @ clean(s).to(taken.dtype)
+        return short.replace(x=x.masked_fill(~short.mask[..., None], 0.0).to(s.x.dtype))
+
+
+def fired(alpha: Tensor, lengths: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which token takes how much of which frame, at a firing weight of one.
+
+    Args:
+        alpha: weight of each frame [B, T], zero at padding.
+        lengths: frames of each row [B].
+        counts: tokens of each row [B], to which the weights add up; None to fire freely.
+
+    Returns:
+        Shares [B, N, T], each token's adding up to one, and owners [B, T].
+    """
+    ends = alpha.double().cumsum(1)
+    starts = ends - alpha
+    wanted = torch.ceil(ends[:, -1] - _EMPTY).long() if counts is None else counts
+    wanted = wanted.minimum(lengths).maximum((lengths > 0).long())
+    token = torch.arange(int(wanted.max()) if len(wanted) else 0, device=alpha.device)[:, None]
+    last = token == (wanted - 1)[:, None, None]
+    top = torch.where(last, torch.inf, (token + 1).double())  # the last takes the rounding too
+    share = (ends[:, None].minimum(top) - starts[:, None].maximum(token)).clamp(min=0)
+    share = share.masked_fill((token >= wanted[:, None, None]), 0.0)
+    most = share.argmax(1) if share.shape[1] else torch.zeros_like(alpha, dtype=torch.long)
+    if counts is None:  # a rest without a frame of its own does not fire
+        frame = torch.arange(alpha.shape[1], device=alpha.device)
+        real = frame < lengths[:, None]
+        wanted = (most.masked_fill(~real, -1).amax(1) + 1).minimum(wanted)
+        share = share.masked_fill(token >= wanted[:, None, None], 0.0)
+        share = share[:, : int(wanted.max()) if len(wanted) else 0]
+    total = share.sum(2, keepdim=True)
+    return (share / total.clamp(min=1e-9)).to(alpha.dtype), surjective(most, lengths, wanted)

@@ -1,0 +1,139 @@
+"""Guided pooling: windows in which the frames that a guide points at weigh more.
+
+Data: TokenStream [B, T, D], Budget, Guide -> [B, N, D]; after PPLLaVA, arXiv 2411.02327.
+
+Its prompt is the same for every transcription and says nothing about frames, so the guide here
+is the other modality, phrases that are expected, or a prompt that does vary.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from avsr.compress.apply import apply, unchanged
+from avsr.compress.attention import aligned, clean
+from avsr.compress.base import Card, Compressor, Guide, compressors
+from avsr.compress.plans import windows
+from avsr.streams import Budget, TokenStream
+
+Source = Literal["cross", "phrases", "prompt"]
+
+
+@compressors.register("guided")
+class Guided(Compressor):
+    """Weighted mean over windows, weights softmax(beta * s) of each frame's relevance s.
+
+    s is the product of two projections, of the frame and of its guide; that of the guide starts at
+    zero, so a fresh one equals `pool`. Where the guide is missing, a row is pooled evenly.
+
+    Args:
+        width: of the tokens D.
+        other_width: of the guide: the other modality's features, or the embeddings of words.
+        guide: "cross" for `Guide.other` at the same time, "phrases" for the best of
+            `Guide.phrases`, "prompt" for the mean of `Guide.prompt`.
+        inner: width of the projections.
+        beta: sharpness of the softmax.
+        nested: "yes" takes a softmax over the whole row first and divides by .01, as the released
+            PPLLaVA does; it then depends on the row's length.
+        seed: of the frame's projection.
+
+    Raises:
+        ValueError: another guide, or sizes below 1.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="guided",
+        paper="arXiv 2411.02327",
+        place="pre-llm",
+        mechanism="query",
+        signal="guide",
+        op="weigh",
+        contiguous=True,
+        trainable=True,
+        budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
+        needs=frozenset({"guide"}),
+        about="windows weighted by the other modality or by words",
+    )
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        other_width: int,
+        guide: Source = "cross",
+        inner: int = 64,
+        beta: float = 1.0,
+        nested: Literal["yes", "no"] = "no",
+        seed: int = 0,
+    ) -> None:
+        if guide not in get_args(Source) or nested not in ("yes", "no"):
+            raise ValueError(f"guide={guide!r}, nested={nested!r} are not known")
+        if min(width, other_width, inner) < 1:
+            raise ValueError(f"width={width}, other_width={other_width}, inner={inner}")
+        super().__init__(
+            width=width,
+            other_width=other_width,
+            guide=guide,
+            inner=inner,
+            beta=beta,
+            nested=nested,
+            seed=seed,
+        )
+        self.guide, self.beta, self.nested = guide, beta, nested
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.of_frame = nn.Linear(width, inner, bias=False)
+        self.of_guide = nn.Linear(other_width, inner, bias=False)
+        nn.init.zeros_(self.of_guide.weight)
+
+    def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """[B, T, D] -> [B, N, D]."""
+        self.check(b)
+        if torch.equal(s.resolve(b), s.lengths):
+            return unchanged(s)
+        plan = windows(s, b)
+        return apply(s, plan, self.sharpened(self.relevance(s, g), plan, s))
+
+    def relevance(self, s: TokenStream, g: Guide | None) -> Tensor:
+        """Relevance of each frame [B, T], zero where nothing guides."""
+        frames = self.of_frame(clean(s).to(self.of_frame.weight.dtype))
+        none = frames[..., 0] * 0
+        if g is None:
+            return none
+        scale = frames.shape[-1] ** 0.5
+        if self.guide == "cross":
+            if g.other is None or g.other.mask.shape[1] == 0:
+                return none
+            other = self.of_guide(clean(g.other).to(frames.dtype))
+            index = aligned(s, g.other)[..., None].expand(-1, -1, other.shape[-1])
+            score = (frames * other.gather(1, index)).sum(-1) / scale
+            return score.masked_fill((g.other.lengths == 0)[:, None], 0.0)
+        if self.guide == "prompt":
+            if g.prompt is None or g.prompt.shape[1] == 0:
+                return none
+            words = self.of_guide(g.prompt.to(frames.dtype).mean(1, keepdim=True))
+            return (frames * words).sum(-1) / scale
+        if g.phrases is None or len(g.phrases) == 0:
+            return none
+        return (frames @ self.of_guide(g.phrases.to(frames.dtype)).T).amax(-1) / scale
+
+    def sharpened(self, score: Tensor, plan: Tensor, s: TokenStream) -> Tensor:
+        """Weights [B, T], exp(beta * s) up to a factor for each window, zero at padding.
+
+        Args:
+            score: relevance [B, T].
+            plan: window of each frame [B, T].
+            s: the stream.
+        """
+        if self.nested == "yes":
+            low = torch.finfo(score.dtype).min
+            score = torch.softmax(score.masked_fill(~s.mask, low), 1) / 0.01
+        score = score.masked_fill(~s.mask, 0.0)
+        held = plan.clamp(min=0).masked_fill(~s.mask, 0)
+        slots = int(held.max()) + 1 if held.numel() else 1
+        top = score.new_full((len(plan), slots), float("-inf"))
+        top = top.scatter_reduce(1, held, score.detach().where(s.mask, top[:, :1]), "amax")
+        return torch.exp(self.beta * (score - top.gather(1, held))).masked_fill(~s.mask, 0.0)

@@ -1,0 +1,102 @@
+"""Compressors inside a recogniser: by one line of its configuration, or instead of its own."""
+
+import pytest
+import torch
+
+from avsr.compress import Cluster, compressors
+from avsr.compress.pair import build_pair, foreign, parse, token_counts
+from avsr.compress.presets import PRESETS, build_compressor, resolved
+from avsr.errors import AvsrError, ConfigError, ModelError
+from avsr.model import View
+from avsr.rates import Rates
+from tests.tiny import ByteTokenizer, awaken, tiny_features, tiny_model
+
+WIDTHS, RATES = {"audio": 8, "video": 6}, {"audio": (4, 16), "video": (2, 5)}
+BOTH = {"audio": {"name": "affinity", "weights": "inverse"}, "video": {"name": "guided"}}
+
+
+def test_one_line_is_for_both_modalities() -> None:
+    pair = build_pair({"name": "cluster"}, WIDTHS, RATES)
+    assert pair["audio"] is pair["video"]
+    assert isinstance(pair["audio"], Cluster)
+    pair = build_pair({"name": "conv"}, WIDTHS, RATES)
+    assert list(pair["audio"].kernels) == ["4", "16"]
+    assert pair["video"].kernels["5"].weight.shape == (6, 30)
+    pair = build_pair(BOTH, WIDTHS, RATES)
+    assert [pair[kind].card.name for kind in ("audio", "video")] == ["affinity", "guided"]
+    assert pair["video"].of_guide.weight.shape[1] == 8
+    with pytest.raises(ConfigError, match="there is none"):
+        build_pair({"name": "hier"}, {"audio": 8, "video": None}, {"audio": (4,), "video": ()})
+
+
+@pytest.mark.parametrize("config", [{"name": "cluster"}, {"name": "hier"}, {"name": "cif"}, BOTH])
+def test_a_recogniser_trains_with_it_at_every_rate(config: dict) -> None:
+    model = tiny_model(audio_rates=(4, 16), video_rates=(2, 5), compress=config).train()
+    awaken(model.compressors)
+    clips = tiny_features((40, 22))
+    pairs = [(4, 2), (16, 5), (4, None), (None, 5)]
+    views = [View(row, Rates(*pair)) for row in range(2) for pair in pairs]
+    texts = [torch.tensor(ByteTokenizer().encode(text)) for text in ("bin blue", "set white")]
+    losses = model(clips, views, texts)
+    losses.total.backward()
+    for name, parameter in model.compressors.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    alone = model.eval()(clips, views[:1], texts).per_view[0]
+    torch.testing.assert_close(model(clips, views, texts).per_view[0], alone, rtol=1e-4, atol=1e-4)
+    rebuilt = type(model.config).from_dict(model.config.to_dict())
+    assert rebuilt.compress == model.config.compress
+
+
+def test_a_view_of_one_modality_never_sees_the_other() -> None:
+    model = tiny_model(audio_rates=(4,), video_rates=(2,), compress={"name": "hier"})
+    awaken(model.compressors)
+    clips, other = tiny_features((40, 22)), tiny_features((40, 22), seed=5)
+    both = type(clips)(clips.audio, other.video)
+    views = [View(0, Rates(4, None)), View(0, Rates(4, 2))]
+    one, two = (model.eval().tokens(features, views) for features in (clips, both))
+    assert torch.equal(one["audio_4"].x, two["audio_4"].x)
+    assert not torch.allclose(one["audio_4_seen"].x, two["audio_4_seen"].x)
+
+
+@pytest.mark.parametrize("name", [n for n in compressors if compressors[n].card.foreign == "warns"])
+def test_what_makes_means_runs_in_a_model_that_was_not_trained_with_it(name: str) -> None:
+    if name == "pool":
+        assert foreign({"name": "pool"}, {"name": "pool"}) == (None, None)
+        assert foreign({"name": "pool"}, {"name": "pool", "tail": "keep"}) == (None, None)
+        return
+    made, note = foreign({"name": "pool"}, {"name": name})
+    assert note == f"compressed by {name!r}; the model was trained with 'pool'"
+    clips = tiny_features((40, 22))
+    pair = torch.nn.ModuleDict({"audio": made, "video": made})
+    counts = token_counts(pair, clips.audio, clips.video, [Rates(4, None), Rates(4, 2)])
+    assert [row["video"] == 0 for row in counts] == [True, False]
+    if made.card.meets == "exactly":
+        assert counts == [{"audio": 10, "video": 0}, {"audio": 6, "video": 6}]
+
+
+@pytest.mark.parametrize("name", ["stack", "conv", "guided", "hier", "qformer", "cif"])
+def test_what_must_be_trained_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=f"not trained with the compressor {name!r}"):
+        foreign({"name": "pool"}, {"name": name})
+
+
+def test_command_lines_are_read() -> None:
+    assert parse("cluster") == {"name": "cluster"}
+    found = parse("keyframe, fine=1,relevance=energy")
+    assert found == {"name": "keyframe", "fine": 1, "relevance": "energy"}
+    assert compressors.build(found).to_dict().items() >= found.items()
+    for wrong in ("cluster,share", "cluster,=2"):
+        with pytest.raises(ConfigError, match="cannot read"):
+            parse(wrong)
+    for wrong in ("clutser", "cluster,shar=1", ""):
+        with pytest.raises(AvsrError):
+            foreign({"name": "pool"}, parse(wrong))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_compressor(name: str) -> None:
+    made = build_compressor({"name": name}, width=4, other_width=3, rates=(4,))
+    assert made.to_dict().items() >= PRESETS[name].items()
+    assert name not in compressors
+    assert resolved({"name": name, "x": 1}) == {**PRESETS[name], "x": 1}
