@@ -104,7 +104,9 @@ def fired(alpha: Tensor, lengths: Tensor, counts: Tensor | None) -> tuple[Tensor
     top = torch.where(last, torch.inf, (token + 1).double())  # the last takes the rounding too
     share = (ends[:, None].minimum(top) - starts[:, None].maximum(token)).clamp(min=0)
     share = share.masked_fill((token >= wanted[:, None, None]), 0.0)
-    most = share.argmax(1) if share.shape[1] else torch.zeros_like(alpha, dtype=torch.long)
+    most = torch.zeros_like(alpha, dtype=torch.long)
+    if share.shape[1]:  # of equal shares the earlier token's counts
+        most = (share >= share.amax(1, keepdim=True) - 1e-6).int().argmax(1)
     if counts is None:  # a rest without a frame of its own does not fire
         frame = torch.arange(alpha.shape[1], device=alpha.device)
         real = frame < lengths[:, None]

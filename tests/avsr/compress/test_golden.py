@@ -22,7 +22,7 @@ def stream(*rows: list[list[float]] | Tensor, hz: float = 50.0) -> TokenStream:
 
 
 def numbers(*values: float) -> TokenStream:
-    return stream(torch.tensor(values)[:, None])
+    return stream(torch.tensor(values, dtype=torch.float32)[:, None])
 
 
 def test_contiguous_threshold() -> None:
@@ -98,7 +98,7 @@ def test_inverse_weights_favour_what_is_unlike() -> None:
 
 
 def test_still_windows_merge_and_moving_ones_stay() -> None:
-    out = WindowMerge()(stream([A, A, A, B, B, B, A]), Budget.rate(3))
+    out = WindowMerge()(stream([A, A, A, B, B, A, A]), Budget.rate(3))
     assert out.owner.tolist() == [[0, 0, 0, 1, 2, 3, 4]]
 
 
