@@ -56,6 +56,7 @@ class Recogniser:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
         self.facts = facts
         self.compression_note: str | None = None
+        self._own_compressors, self._own_facts = model.compressors, facts
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
         self._preparer = Preparer(lips=lips, local_files_only=local_files_only)
 
@@ -97,10 +98,12 @@ class Recogniser:
             ConfigError: no such method.
         """
         config = parse(config) if isinstance(config, str) else config
-        made, note = foreign(self.model.config.compress, config)
-        if made is not None:
-            self.model.compressors, self.compression_note = same_for_both(made), note
-            self.facts = {**self.facts, "compress": made.to_dict()}
+        made, self.compression_note = foreign(self.model.config.compress, config)
+        if made is None:
+            self.model.compressors, self.facts = self._own_compressors, self._own_facts
+        else:
+            self.model.compressors = same_for_both(made)
+            self.facts = {**self._own_facts, "compress": made.to_dict()}
 
     def prepare(
         self, path: str | Path, *, modality: Modality = "auto", roi: RoiMode = "auto"

@@ -22,7 +22,7 @@ DIGITS = 10
 SOUND, LIPS = 16, 8
 RATES = {"audio": (2, 4, 8, 16), "video": (1, 2, 4, 8)}
 Task = Literal["a", "v", "av"]
-SLOTS = 8  # CTC frames that a token may fill: a token of 16 frames holds two digits and more
+SLOTS = (1, 2, 4, 8)  # CTC frames of a token at each step: a coarse one holds several digits
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ class Reader(nn.Module):
                 width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
             )
             self.body = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-            self.out = nn.Linear(width, SLOTS * (DIGITS + 1))
+            self.out = nn.Linear(width, SLOTS[-1] * (DIGITS + 1))
         self.kind = nn.Parameter(torch.zeros(2, width))
+        self.step = nn.Parameter(torch.zeros(len(SLOTS), width))
         self.compressors = nn.ModuleDict()
         self.use(compress)
 
@@ -167,25 +168,26 @@ class Reader(nn.Module):
             out[kind] = compressor(streams[kind], Budget.rate(RATES[kind][step]), guide)
         return out
 
-    def forward(self, cut: dict[str, TokenStream]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of CTC frames [B, N * SLOTS, V] of the first stream, and its mask."""
+    def forward(self, cut: dict[str, TokenStream], step: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of CTC frames [B, F, V] of the first stream, and their mask [B, F]."""
         parts, masks = [], []
         for number, (kind, s) in enumerate(cut.items()):
             x = self.into[kind](s.x.masked_fill(~s.mask[..., None], 0.0))
             clock = _clock((s.t0 + s.t1) / 2, x.shape[-1])
-            parts.append(x + self.kind[number] + clock)
+            parts.append(x + self.kind[number] + self.step[step] + clock)
             masks.append(s.mask)
         mask = torch.cat(masks, 1)
         hidden = self.body(torch.cat(parts, 1), src_key_padding_mask=~mask)
         first = hidden[:, : masks[0].shape[1]]
-        logits = self.out(first).unflatten(-1, (SLOTS, DIGITS + 1)).flatten(1, 2)
-        return logits.log_softmax(-1), masks[0]
+        logits = self.out(first).unflatten(-1, (SLOTS[-1], DIGITS + 1))[:, :, : SLOTS[step]]
+        frames = masks[0].repeat_interleave(SLOTS[step], 1)
+        return logits.flatten(1, 2).log_softmax(-1), frames
 
     @torch.inference_mode()
-    def read(self, cut: dict[str, TokenStream]) -> list[list[int]]:
+    def read(self, cut: dict[str, TokenStream], step: int) -> list[list[int]]:
         """Digits of each row, by the best CTC path."""
-        scores, mask = self(cut)
-        best = scores.argmax(-1).masked_fill(~mask.repeat_interleave(SLOTS, 1), DIGITS)
+        scores, mask = self(cut, step)
+        best = scores.argmax(-1).masked_fill(~mask, DIGITS)
         rows = []
         for row in best.tolist():
             kept = [a for a, b in zip(row, [DIGITS, *row], strict=False) if a != b]
@@ -194,13 +196,13 @@ class Reader(nn.Module):
 
     def loss(self, said: Utterances, task: Task, step: int) -> Tensor:
         """CTC loss a digit."""
-        scores, mask = self(self.cut(said, task, step))
+        scores, mask = self(self.cut(said, task, step), step)
         target = torch.tensor([digit for text in said.texts for digit in text])
         lengths = torch.tensor([len(text) for text in said.texts])
         return F.ctc_loss(
             scores.transpose(0, 1),
             target,
-            mask.sum(1) * SLOTS,
+            mask.sum(1),
             lengths,
             blank=DIGITS,
             zero_infinity=True,
@@ -221,7 +223,7 @@ def train(
     steps: int,
     seed: int,
     rows: int = 24,
-    lr: float = 3e-3,
+    lr: float = 2e-3,
     each: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Reader:
     """Train a reader at all its rates and tasks, one drawn for each step.
@@ -245,7 +247,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        each(step, float(loss))
+        each(step, loss.item())
     return reader.eval()
 
 

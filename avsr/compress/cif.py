@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
 from avsr.compress.attention import clean
-from avsr.compress.base import Card, Compressor, Guide, compressors
+from avsr.compress.base import (
+    Card,
+    Compressor,
+    Guide,
+    NotCausalError,
+    Streamer,
+    compressors,
+)
+from avsr.compress.cif_stream import EMPTY, CifStreamer
 from avsr.compress.plans import surjective
 from avsr.streams import Budget, TokenStream
-
-_EMPTY = 1e-4  # weight left at the end that is rounding, not a token
 
 
 @compressors.register("cif")
@@ -42,6 +48,7 @@ class Cif(Compressor):
         contiguous=True,
         trainable=True,
         budgets=frozenset({"rate", "keep", "tokens", "per_second", "threshold"}),
+        streams=frozenset({"threshold"}),
         about="learned weights add up until a token fires",
     )
 
@@ -51,6 +58,21 @@ class Cif(Compressor):
             torch.manual_seed(seed)
             self.weigh = nn.Linear(width, 1)
         nn.init.zeros_(self.weigh.weight)  # all frames weigh the same: a fresh one pools evenly
+
+    def stream(self, b: Budget) -> Streamer:
+        """A streaming form at a threshold; a token waits for the frame that fills it.
+
+        Raises:
+            NotCausalError: a threshold below 1, at which a frame may fill several tokens.
+        """
+        self.check_stream(b)
+        if b.value < 1:
+            raise NotCausalError(
+                f"compressor {self.card.name!r} streams at a threshold of 1 or more, "
+                f"got {b.value:g}",
+                todo="Give a threshold of 1, one full frame",
+            )
+        return CifStreamer(self, b.value)
 
     def alphas(self, s: TokenStream) -> Tensor:
         """Weight of each frame [B, T], zero at padding."""
@@ -97,7 +119,7 @@ def fired(alpha: Tensor, lengths: Tensor, counts: Tensor | None) -> tuple[Tensor
     """
     ends = alpha.double().cumsum(1)
     starts = ends - alpha
-    wanted = torch.ceil(ends[:, -1] - _EMPTY).long() if counts is None else counts
+    wanted = torch.ceil(ends[:, -1] - EMPTY).long() if counts is None else counts
     wanted = wanted.minimum(lengths).maximum((lengths > 0).long())
     token = torch.arange(int(wanted.max()) if len(wanted) else 0, device=alpha.device)[:, None]
     last = token == (wanted - 1)[:, None, None]

@@ -7,6 +7,7 @@ import pytest
 
 from avsr import api, evaluate
 from avsr.cli import eval as command_module
+from avsr.errors import ModelError
 from avsr.evaluate import Heard, Row
 from avsr.rates import Rates
 from avsr.score import score
@@ -15,6 +16,12 @@ from avsr.score import score
 class FakeRecogniser:
     facts = {"name": "fake"}  # noqa: RUF012
     model = types.SimpleNamespace(device="cpu")
+    compression_note = None
+
+    def use_compressor(self, name):
+        if name == "hier":
+            raise ModelError("not trained with it")
+        self.compression_note = f"compressed by {name}"
 
     def pairs(self, task):
         audio = [4, 16] if "a" in task else [None]
@@ -86,6 +93,13 @@ def test_rates_and_options_reach_the_loop(asked, command, manifest):
     options = asked.settings["options"]
     assert (options.seed, options.batch_size, options.normalizer) == (3, 4, "none")
     assert options.decode.beam_size == 2
+
+
+def test_another_compressor_is_said_or_refused(asked, command, manifest, capsys):
+    assert command("eval", manifest, "--tasks", "a", "--compress", "cluster") == 0
+    assert "avsr eval: compressed by cluster\n" in capsys.readouterr().err
+    assert command("eval", manifest, "--tasks", "a", "--compress", "hier") == 2
+    assert "not trained with it" in capsys.readouterr().err
 
 
 def test_a_report_is_written_whole(asked, command, manifest, tmp_path):

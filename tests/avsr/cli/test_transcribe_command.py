@@ -73,6 +73,13 @@ def test_an_error_of_many_lines_stays_one_line(api, command, capsys):
     assert "\x1b" not in err
 
 
+def test_another_compressor_is_handed_to_the_recogniser(api, command, monkeypatch):
+    used = []
+    monkeypatch.setattr(api.recogniser, "use_compressor", used.append, raising=False)
+    assert command("transcribe", "a.mp4", "--compress", "keyframe,fine=1") == 0
+    assert used == ["keyframe,fine=1"]
+
+
 def test_warnings_go_to_stderr_unless_quiet(api, command, capsys, say):
     api.recogniser.says["a.mp4"] = say("bin", warnings=("no face after 2.0 s",))
     assert command("transcribe", "a.mp4") == 0

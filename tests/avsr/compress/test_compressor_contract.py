@@ -8,6 +8,8 @@ from itertools import groupby, pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from avsr.compress import Card, Compressor, compressors
 from avsr.errors import ConfigError
@@ -20,6 +22,7 @@ from tests.avsr.compress.cases import (
     LAWFUL,
     LAWLESS,
     LENGTHS,
+    RATES,
     Case,
     assert_equal,
     assert_same,
@@ -290,6 +293,25 @@ def test_several_budgets_at_once_equal_one_at_a_time(case: Case) -> None:
     together = case.compressor.multi(s, budgets + kinds, guide(s))
     for budget, out in zip(budgets + kinds, together, strict=True):
         assert_same(case, out, case.run(s, budget))
+
+
+@given(
+    st.sampled_from([case for case in BUDGETS if case.config not in LAWLESS]),
+    st.lists(st.integers(0, 40), min_size=1, max_size=3),
+    st.floats(0.05, 1.0),
+    st.integers(1, 16),
+)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
+def test_any_lengths_and_budgets(case: Case, lengths: list[int], share: float, whole: int) -> None:
+    values = {"keep": share, "per_second": 50 * share, "threshold": share, "tokens": whole}
+    rate = float(RATES[whole % len(RATES)])
+    budget = Budget(case.budget.kind, values.get(case.budget.kind, rate))
+    s = stream(frames(len(lengths), 40, seed=whole), lengths)
+    out = case.run(s, budget).validate()
+    assert torch.isfinite(out.x).all()
+    assert torch.equal(out.size.sum(1), (out.owner >= 0).sum(1))
+    if case.card.meets == "exactly" and budget.kind != "threshold":
+        assert torch.equal(out.lengths, s.resolve(budget))
 
 
 @every

@@ -3,11 +3,22 @@
 Those of pooling and stacking are in `test_uniform.py`.
 """
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from avsr.compress import Affinity, Cluster, Guide, KMeans, Novelty, WindowMerge, rate_for
+from avsr.compress import (
+    Affinity,
+    Cluster,
+    Guide,
+    Keyframe,
+    KMeans,
+    Novelty,
+    Weighted,
+    WindowMerge,
+    rate_for,
+)
 from avsr.compress.cif import Cif, fired
 from avsr.compress.keyframe import allot, compensation
 from avsr.compress.merge import Atome, halvings
@@ -130,8 +141,6 @@ def test_a_longer_recording_gets_a_coarser_trained_rate(frames: int, rate: int) 
 
 
 def test_segments_get_what_they_need() -> None:
-    import numpy as np
-
     sizes, relevance = np.array([8, 8, 4]), np.array([0.1, 0.9, 0.5])
     assert allot(sizes, relevance, 5, 2, 4).tolist() == [2, 2, 1]  # all coarse
     assert allot(sizes, relevance, 7, 2, 4).tolist() == [2, 4, 1]  # the relevant one fine
@@ -155,8 +164,24 @@ def test_every_token_gets_a_frame() -> None:
 
 
 def test_density_leads() -> None:
-    from avsr.compress import Weighted
-
     s, density = numbers(1, 2, 3, 4), torch.tensor([[1.0, 3.0, 0.0, 0.0]])
     out = Weighted(by="density")(s, Budget.rate(2), Guide(density=density))
     assert out.x.flatten().tolist() == [1.75, 3.5]  # a window without weight is a plain mean
+
+
+def test_key_frames_follow_cuts_and_the_clock() -> None:
+    made = Keyframe(step=10.0)  # without compensation frames
+    still = np.zeros(20)
+    assert made.starts(still, 0.3, 25.0) == [0, 8, 16]  # 0.32 s
+    cut = still.copy()
+    cut[[1, 5, 6]] = 1.0  # of these 1 and 6 come too soon after a key
+    assert made.starts(cut, 0.3, 25.0) == [0, 5, 13]
+    assert made.starts(cut, 0.3, 50.0) == [0, 5]  # twice the frames a second
+    assert Keyframe().starts(still[:8], 0.3, 25.0) == [0, 2, 5]  # two compensation frames
+
+
+def test_key_frames_of_a_constant_row_are_cut_coarsely() -> None:
+    s = stream([A] * 16, hz=25.0)
+    free = Keyframe(step=10.0)(s, Budget.threshold(0.7))
+    assert free.size.tolist() == [[4, 4, 4, 4]]
+    assert Keyframe(step=10.0)(s, Budget.tokens(8)).size.tolist() == [[2] * 8]

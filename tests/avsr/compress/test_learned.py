@@ -116,6 +116,14 @@ def test_adding_to_every_relevance_changes_nothing(sound: TokenStream, nested: s
     assert (one[~sound.mask] == 0).all()
 
 
+def test_the_nested_softmax_is_the_papers(sound: TokenStream) -> None:
+    made = Guided(width=WIDTH, other_width=OTHER, nested="yes")
+    score, plan = noise(3, 100, seed=6), (torch.arange(100) // 4).expand(3, 100)
+    got = made.sharpened(score, plan, sound)[1, :60].reshape(15, 4)
+    want = (score[1, :60].softmax(0) / 0.01).reshape(15, 4).softmax(1)
+    torch.testing.assert_close(got / got.sum(1, keepdim=True), want, rtol=1e-4, atol=1e-5)
+
+
 def test_hier_sees_the_other_modality_at_its_own_time_alone(
     sound: TokenStream, lips: TokenStream
 ) -> None:

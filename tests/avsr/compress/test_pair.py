@@ -1,14 +1,21 @@
 """Compressors inside a recogniser: by one line of its configuration, or instead of its own."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from avsr.api import Recogniser
 from avsr.compress import Cluster, compressors
 from avsr.compress.pair import build_pair, foreign, parse, token_counts
 from avsr.compress.presets import PRESETS, build_compressor, resolved
+from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.model import View
+from avsr.prepare import Prepared
 from avsr.rates import Rates
+from avsr.transcript import Transcript
 from tests.tiny import ByteTokenizer, awaken, tiny_features, tiny_model
 
 WIDTHS, RATES = {"audio": 8, "video": 6}, {"audio": (4, 16), "video": (2, 5)}
@@ -100,3 +107,55 @@ def test_every_preset_is_a_compressor(name: str) -> None:
     assert made.to_dict().items() >= PRESETS[name].items()
     assert name not in compressors
     assert resolved({"name": name, "x": 1}) == {**PRESETS[name], "x": 1}
+
+
+@pytest.fixture
+def recogniser() -> Recogniser:
+    model = awaken(tiny_model(audio_rates=(4, 16), video_rates=(2, 5)))
+    return Recogniser(model, SimpleNamespace(hz=50.0), None, {"name": "tiny"})
+
+
+def hear(recogniser: Recogniser) -> Transcript:
+    features = tiny_features((42,))
+    sound, lips = features.audio.x[0], features.video.x[0]
+    clip = Prepared("x.mp4", 0.84, "av", None, None, None, (), {}, sound, lips)
+    options = DecodeOptions(max_new_tokens=2)
+    (made,) = recogniser.recognise([clip], rates=Rates(4, 2), options=options)
+    return replace(made, warnings=tuple(w for w in made.warnings if "was cut" not in w))
+
+
+def test_another_method_is_said_and_the_own_one_comes_back(recogniser: Recogniser) -> None:
+    own = hear(recogniser)
+    assert own.warnings == ()
+    recogniser.use_compressor("cluster")
+    other = hear(recogniser)
+    assert other.warnings == ("compressed by 'cluster'; the model was trained with 'pool'",)
+    assert other.tokens["audio"] == own.tokens["audio"] == 11
+    assert other.segments[0].avg_logprob != own.segments[0].avg_logprob
+    assert recogniser.facts["compress"]["name"] == "cluster"
+    recogniser.use_compressor({"name": "pool"})
+    again = hear(recogniser)
+    assert again.warnings == ()
+    assert again.segments[0].avg_logprob == own.segments[0].avg_logprob
+    assert recogniser.facts == {"name": "tiny"}
+
+
+def test_a_budget_that_is_not_met_is_said(recogniser: Recogniser) -> None:
+    recogniser.use_compressor("none")
+    made = hear(recogniser)
+    assert made.warnings[1:] == (
+        "audio rate 4 stands for 11 tokens, 42 were made",
+        "video rate 2 stands for 11 tokens, 21 were made",
+    )
+    assert (made.tokens["audio"], made.tokens["video"]) == (42, 21)
+    prompt = made.tokens["prompt"]
+    recogniser.use_compressor("cluster")
+    assert hear(recogniser).tokens["prompt"] == prompt
+
+
+def test_a_method_that_must_be_trained_leaves_the_own_one_in_place(recogniser: Recogniser) -> None:
+    own = recogniser.model.compressors
+    for wrong in ("hier", "stack", "clutser"):
+        with pytest.raises(AvsrError):
+            recogniser.use_compressor(wrong)
+    assert recogniser.model.compressors is own

@@ -1,0 +1,202 @@
+"""Figures of a comparison of compressors: matched budgets, intervals, areas, cheapest equals.
+
+Data: runs (JSON) -> comparisons with pooling at the same tokens -> Markdown tables and curves.
+A method is compared at equal tokens or not at all, and never ranked inside an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from svg import curves
+
+from avsr import bootstrap
+
+FLOORS = ("none", "random", "stride", "pool")
+MATCHED = 0.05  # budgets that differ by more are not compared
+SAMPLES = 2000
+
+Point = Mapping[str, Any]
+Run = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method's points under one condition, in order of tokens.
+
+    Args:
+        run: name of the run.
+        points: as in its JSON.
+    """
+
+    run: str
+    points: tuple[Point, ...]
+
+    @property
+    def xy(self) -> list[tuple[float, float]]:
+        """Tokens a second and WER in per cent."""
+        return [(point["tokens_per_second"], 100 * wer(point)) for point in self.points]
+
+
+def wer(point: Point) -> float:
+    """Errors by reference words; errors themselves where nothing was said."""
+    return sum(point["edits"]) / max(1, sum(point["words"]))
+
+
+def curve(run: Run, task: str, condition: str) -> Curve:
+    """The points of a run under one condition."""
+    chosen = [p for p in run["points"] if (p["task"], p["condition"]) == (task, condition)]
+    return Curve(run["name"], tuple(sorted(chosen, key=lambda p: p["tokens_per_second"])))
+
+
+def matched(one: Point, other: Point) -> bool:
+    """Whether two points spent as many tokens, within five per cent."""
+    a, b = one["tokens_per_second"], other["tokens_per_second"]
+    return abs(a - b) <= MATCHED * max(a, b)
+
+
+def against(point: Point, reference: Point, *, seed: int = 0) -> bootstrap.Comparison | None:
+    """Relative difference in errors from a reference at equal tokens; None at other budgets."""
+    if not matched(point, reference) or sum(point["words"]) == 0:
+        return None
+    return bootstrap.compare(
+        reference["edits"], point["edits"], point["words"], samples=SAMPLES, seed=seed
+    )
+
+
+def area(points: Sequence[tuple[float, float]]) -> float:
+    """Mean WER over the logarithm of tokens, by trapezia; nan with fewer than two points."""
+    known = [(math.log(x), y) for x, y in points if x > 0]
+    if len(known) < 2 or known[-1][0] == known[0][0]:
+        return math.nan
+    total = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(known))
+    return total / (known[-1][0] - known[0][0])
+
+
+def least_tokens(
+    points: Sequence[tuple[float, float]], uncompressed: float, slack: float = 0.05
+) -> float:
+    """Fewest tokens a second whose WER is within `slack` of the uncompressed; nan if none is."""
+    enough = [x for x, y in points if y <= uncompressed * (1 + slack) + 1e-9]
+    return min(enough, default=math.nan)
+
+
+def verdict(found: bootstrap.Comparison | None) -> str:
+    """A cell: better, worse, or undecided where the interval holds zero."""
+    if found is None:
+        return "other budget"
+    low, high = found.interval.low, found.interval.high
+    span = f"{100 * found.relative:+.0f} % ({_per_cent(low)} to {_per_cent(high)})"
+    if low <= 0 <= high:
+        return f"undecided, {span}"
+    return f"{'better' if high < 0 else 'worse'}, {span}"
+
+
+def _per_cent(value: float) -> str:
+    return f"{100 * value:+.0f}" if math.isfinite(value) else "inf"
+
+
+def table(runs: Sequence[Run], task: str, condition: str) -> str:
+    """Markdown: a line a run, a column a budget of pooling."""
+    by_name = {run["name"]: run for run in runs}
+    reference = curve(by_name["pool"], task, condition)
+    free = curve(by_name["none"], task, condition).xy if "none" in by_name else []
+    budgets = [point["tokens_per_second"] for point in reversed(reference.points)]
+    head = ["method", *(f"{b:.1f} tokens/s" for b in budgets), "mean WER", "iso-WER tokens/s"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for run in runs:
+        own = curve(run, task, condition)
+        cells = []
+        for point in reversed(reference.points):
+            same = [p for p in own.points if p["step"] == point["step"]]
+            if not same:
+                cells.append("-")
+                continue
+            text = f"{100 * wer(same[0]):.1f}"
+            if run["name"] != "pool":
+                text += f": {verdict(against(same[0], point))}"
+            cells.append(text)
+        least = least_tokens(own.xy, min(y for _, y in free)) if free else math.nan
+        lines.append(
+            f"| {run['name']} | {' | '.join(cells)} | {_number(area(own.xy))} | {_number(least)} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"
+
+
+def silence_table(runs: Iterable[Run]) -> str:
+    """Markdown: words heard where nothing is said, a minute."""
+    lines = ["| method | words a minute of noise |", "|---|---|"]
+    for run in runs:
+        points = [p for p in run["points"] if p["condition"] == "silence"]
+        if points:
+            heard = sum(sum(p["edits"]) for p in points)
+            minutes = sum(p["seconds"] for p in points) / 60
+            lines.append(f"| {run['name']} | {heard / minutes:.2f} |")
+    return "\n".join(lines)
+
+
+def speed_table(runs: Iterable[Run]) -> str:
+    """Markdown: what each stage took, medians of its repeats in milliseconds."""
+    lines = ["| method | compressor, ms | model, ms |", "|---|---|---|"]
+    lines += [
+        f"| {run['name']} | {1e3 * run['timing']['compressor']:.2f} | "
+        f"{1e3 * run['timing']['model']:.2f} |"
+        for run in runs
+        if "timing" in run
+    ]
+    return "\n".join(lines)
+
+
+def page(runs: Sequence[Run], title: str) -> str:
+    """The whole report."""
+    conditions = _conditions(runs)
+    parts = [f"# {title}", "", *_notes(runs)]
+    for task, condition in conditions:
+        parts += [f"## Task {task}, {condition}", "", table(runs, task, condition), ""]
+    parts += ["## Silence", "", silence_table(runs), "", "## Speed", "", speed_table(runs), ""]
+    return "\n".join(parts)
+
+
+def figures(runs: Sequence[Run]) -> dict[str, str]:
+    """Name of a file -> SVG, one for each task and condition."""
+    out = {}
+    for task, condition in _conditions(runs):
+        series = {run["name"]: curve(run, task, condition).xy for run in runs}
+        out[f"{task}_{condition}.svg"] = curves(
+            {name: points for name, points in series.items() if points},
+            title=f"task {task}, {condition}",
+            across="tokens a second",
+            up="WER, %",
+        )
+    return out
+
+
+def _conditions(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Tasks and conditions in which something was said."""
+    seen = [(p["task"], p["condition"]) for run in runs for p in run["points"] if sum(p["words"])]
+    return list(dict.fromkeys(seen))
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    known = {run["name"] for run in runs}
+    missing = [name for name in FLOORS if name not in known]
+    told = [
+        f"`{' '.join(runs[0]['command'])}`, seed {runs[0]['seed']}.",
+        "",
+        "Error rates in per cent; beside them the relative difference from `pool` at the same "
+        f"tokens (within {100 * MATCHED:.0f} %) with its 95 % interval, paired by utterance, "
+        f"{SAMPLES} draws. What lies inside an interval is not ranked. `mean WER` is the area "
+        "under WER over log tokens; `iso-WER tokens` are the fewest within 5 % of the WER "
+        "without compression.",
+        "",
+    ]
+    told += [f"Floors that are missing: {', '.join(missing)}.", ""] if missing else []
+    return told + [f"- not measured: {run['refused']}" for run in runs if "refused" in run] + [""]
