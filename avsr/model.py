@@ -180,7 +180,8 @@ class AvsrModel(nn.Module):
 
         Returns:
             "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows;
-            "audio_4_seen" for views of both modalities, if the compressor looks at the other one.
+            "audio_4_seen" for views of both modalities, if the compressor looks at the other one
+            and views of sound alone ask for that rate too.
         """
         out = {}
         for kind in ("audio", "video"):
@@ -200,7 +201,8 @@ class AvsrModel(nn.Module):
                 for rate, short in zip(
                     wanted, compressor.multi(stream, budgets, *guide), strict=True
                 ):
-                    name = f"{kind}_{rate}" if alone else f"{kind}_{rate}_seen"
+                    name = f"{kind}_{rate}"
+                    name = f"{name}_seen" if name in out else name
                     out[name] = self.project(short, kind, rate)
         return out
 
