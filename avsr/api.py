@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
-from avsr.checkpoint import load_checkpoint, load_towers, read_config
+from avsr.checkpoint import load_alignment, load_checkpoint, load_towers, read_config
+from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
@@ -40,6 +41,7 @@ class Recogniser:
         audio_tower: Whisper encoder.
         video_tower: lip encoder, None for a sound-only model.
         facts: for the transcript's `model` field.
+        alignment: CTC of the projectors, for a joint search.
         local_files_only: never ask the network for the face models.
     """
 
@@ -50,10 +52,11 @@ class Recogniser:
         video_tower: LipEncoder | None,
         facts: Mapping[str, Any],
         *,
+        alignment: EmbeddingCtc | None = None,
         local_files_only: bool = False,
     ) -> None:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
-        self.facts = facts
+        self.facts, self.alignment = facts, alignment
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
         self._preparer = Preparer(lips=lips, local_files_only=local_files_only)
 
@@ -151,8 +154,9 @@ class Recogniser:
             _stream([c.video for c in clips], 25.0),
         )
         views = [View(row, pair) for row, pair in enumerate(chosen)]
+        seconds = [c.seconds for c in clips]
         began = time.perf_counter()
-        found = decode(self.model, features, views, [c.seconds for c in clips], options)
+        found = decode(self.model, features, views, seconds, options, self.alignment)
         spent = (time.perf_counter() - began) / len(clips)
         return [
             self._transcript(clip, pair, hypothesis, spent)
@@ -203,6 +207,7 @@ class Recogniser:
         roi: RoiMode = "auto",
         beam_size: int = 1,
         max_new_tokens: int | None = None,
+        ctc_weight: float | None = None,
         batch_size: int = 1,
     ) -> list[Transcript | AvsrError]:
         """Transcribe files; one that fails does not harm the others.
@@ -215,12 +220,13 @@ class Recogniser:
             roi: "given" for clips that are mouth crops already.
             beam_size: 1 is greedy.
             max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
+            ctc_weight: see `DecodeOptions`.
             batch_size: clips decoded together.
 
         Returns:
             In the order of the paths: a transcript, or the error that the clip met.
         """
-        options = DecodeOptions(beam_size, max_new_tokens)
+        options = DecodeOptions(beam_size, max_new_tokens, ctc_weight)
         if rates is not None:
             self.model.check(rates)
         out: list[Transcript | AvsrError] = []
@@ -264,11 +270,13 @@ def load_model(
         resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
     with collector_paused():
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
+        alignment = load_alignment(folder, loaded)
         audio_tower, video_tower = load_towers(loaded.config, folder)
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
-    if video_tower is not None:
-        video_tower.to(chosen)
+    for part in (video_tower, alignment):
+        if part is not None:
+            part.to(chosen)
     about = {
         "name": str(model),
         "language_model": loaded.config.language_model,
@@ -277,7 +285,12 @@ def load_model(
         "format": facts["avsr_format"],
     }
     return Recogniser(
-        loaded.to(chosen), audio_tower, video_tower, about, local_files_only=local_files_only
+        loaded.to(chosen),
+        audio_tower,
+        video_tower,
+        about,
+        alignment=alignment,
+        local_files_only=local_files_only,
     )
 
 

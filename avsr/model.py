@@ -172,7 +172,12 @@ class AvsrModel(nn.Module):
 
         Returns:
             "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows.
+
+        Raises:
+            ModelError: a rate that was not trained, or a modality that the batch has not.
         """
+        for rates in {view.rates for view in views}:
+            self.check(rates)
         out = {}
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)
@@ -196,6 +201,7 @@ class AvsrModel(nn.Module):
         features: Features,
         views: Sequence[View],
         texts: Sequence[Tensor] | None = None,
+        read: Sequence[Tensor] | None = None,
     ) -> Sequences:
         """Lay out one LLM sequence a view.
 
@@ -203,6 +209,7 @@ class AvsrModel(nn.Module):
             features: tower features of the batch.
             views: which row at which rates.
             texts: transcript tokens [S] of each *row* to train on, None to generate.
+            read: tokens [S] that the LLM reads in their place, None for the same.
 
         Returns:
             Right-padded with labels for training, left-padded for generation.
@@ -210,9 +217,24 @@ class AvsrModel(nn.Module):
         Raises:
             ModelError: a rate that was not trained, or a modality that a view's clip has not.
         """
-        for rates in {view.rates for view in views}:
-            self.check(rates)
-        streams = self.tokens(features, views)
+        return self.lay_out(self.tokens(features, views), views, texts, read)
+
+    def lay_out(
+        self,
+        streams: Mapping[str, TokenStream],
+        views: Sequence[View],
+        texts: Sequence[Tensor] | None = None,
+        read: Sequence[Tensor] | None = None,
+    ) -> Sequences:
+        """The same from projected streams, as `tokens` gives them.
+
+        Args:
+            streams: by projector.
+            views: as in `sequences`.
+            texts: as in `sequences`.
+            read: as in `sequences`.
+        """
+        read = texts if read is None else read
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
         before = self.embed(torch.tensor([] if bos is None else [bos], dtype=torch.long))
         prompts = {task: self.embed(ids) for task, ids in self._prompts.items()}
@@ -221,13 +243,13 @@ class AvsrModel(nn.Module):
             parts: dict[str, Tensor | None] = {}
             for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
                 parts[kind] = None if rate is None else self._own(streams, kind, rate, view.row)
-            text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
-            embedded = None if text is None else self.embed(text)
+            embedded = None if read is None else self.embed(read[view.row])
             rows.append(
                 self.prompter.layout(parts["audio"], parts["video"], before, prompt, embedded)
             )
-            if text is not None:
+            if texts is not None:
+                text = texts[view.row].to(self.device)
                 targets.append(torch.cat([text, text.new_tensor([eos])]))
         return pad_left(rows) if texts is None else pad_right(rows, targets)
 
@@ -249,6 +271,7 @@ class AvsrModel(nn.Module):
         views: Sequence[View],
         texts: Sequence[Tensor],
         *,
+        read: Sequence[Tensor] | None = None,
         balance: float = 0.01,
     ) -> Losses:
         """Training loss over all views in one LLM forward.
@@ -257,10 +280,11 @@ class AvsrModel(nn.Module):
             features: tower features of the batch.
             views: which row at which rates; every combination for Matryoshka mode "all".
             texts: transcript tokens [S] of each row.
+            read: tokens [S] that the LLM reads in their place, None for the same.
             balance: weight of the load-balance loss.
         """
         clear_balance(self.multi_modal_projector)
-        batch = self.sequences(features, views, texts)
+        batch = self.sequences(features, views, texts, read)
         routed = mean_balance(self.multi_modal_projector)
         kinds = [view.kind for view in views]
         with self.adapter.tokens(batch.mask, rows=kinds, collect="balance"):
