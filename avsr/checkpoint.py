@@ -192,15 +192,23 @@ def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor
     prefix = "multi_modal_projector."
     trained = sorted({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
     for kind, rates in (("audio", config.audio_rates), ("video", config.video_rates)):
-        known = [int(name.split("_")[1]) for name in trained if name.startswith(kind)]
         for rate in rates:
-            if rate in known or not known:
+            name = config.projector.name(kind, rate)
+            known = [other for other in trained if other.split("_")[0] == kind]
+            if name in known or not known:
                 continue
-            nearest = min(known, key=lambda other: abs(other - rate))
-            source, target = f"{prefix}{kind}_{nearest}.", f"{prefix}{kind}_{rate}."
+            nearest = min(known, key=lambda other: abs(_rate_of(other, rate) - rate))
+            source = f"{prefix}{nearest}."
             found = {k: v for k, v in state.items() if k.startswith(source)}
-            out |= {target + k[len(source) :]: v for k, v in found.items()}
+            copied = {f"{prefix}{name}.{k[len(source) :]}": v for k, v in found.items()}
+            out |= {k: v for k, v in copied.items() if k not in out}  # a shared one: the finest's
     return out
+
+
+def _rate_of(projector: str, otherwise: int) -> int:
+    """Rate in a projector's name; one that serves every rate has none."""
+    _, _, rate = projector.partition("_")
+    return int(rate) if rate else otherwise
 
 
 def save_model(

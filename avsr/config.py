@@ -63,6 +63,12 @@ class AvsrConfig:
                 raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates!r}")
         if not isinstance(self.compress, Mapping) or "name" not in self.compress:
             raise ConfigError(f"compress must have a name, got {self.compress!r}")
+        alike = self.projector.per == "rate" or self.compress["name"] != "stack"
+        if not alike and max(len(self.audio_rates), len(self.video_rates)) > 1:
+            raise ConfigError(
+                "stacked tokens are of another width at each rate: no projector reads them all",
+                todo='Choose projector.per "rate", or pool.',
+            )
         if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
             raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
         if not isinstance(self.settings, Mapping):

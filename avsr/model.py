@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avsr.compress import compressors
 from avsr.config import AvsrConfig
+from avsr.distil import distil_loss, teachers
 from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer
 from avsr.projector_mixture import build_projector, clear_balance, mean_balance
@@ -58,12 +59,14 @@ class Losses:
         text: mean cross-entropy over sequences (arXiv 2510.04136, section 3.2).
         balance: load-balance loss of all routers, before its weight.
         per_view: cross-entropy of each sequence [V], detached.
+        distil: divergence of coarse views from the finest one, before its weight; None without.
     """
 
     total: Tensor
     text: Tensor
     balance: Tensor
     per_view: Tensor
+    distil: Tensor | None = None
 
 
 def task_of(rates: Rates) -> Task:
@@ -115,9 +118,11 @@ class AvsrModel(nn.Module):
                     if inputs is None:
                         raise ModelError(f"{kind} rates are configured, but there is no tower")
                     inputs = inputs * rate if config.compress["name"] == "stack" else inputs
-                    self.multi_modal_projector[f"{kind}_{rate}"] = build_projector(
-                        inputs, width, config.projector, gain=gain
-                    )
+                    name = config.projector.name(kind, rate)
+                    if name not in self.multi_modal_projector:
+                        self.multi_modal_projector[name] = build_projector(
+                            inputs, width, config.projector, gain=gain
+                        )
         self.prompter = Prompter(width, deviation, generator)
         adapter = widen(llm, config.method, config.sizes, scales=config.scales, seed=seed)
         self.add_module(config.method, adapter)
@@ -193,7 +198,8 @@ class AvsrModel(nn.Module):
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
         """One compressed stream through the projector of its rate."""
-        x = self.multi_modal_projector[f"{kind}_{rate}"](stream.x, stream.mask)
+        name = self.config.projector.name(kind, rate)
+        x = self.multi_modal_projector[name](stream.x, stream.mask)
         return stream.replace(x=x)
 
     def sequences(
@@ -273,6 +279,7 @@ class AvsrModel(nn.Module):
         *,
         read: Sequence[Tensor] | None = None,
         balance: float = 0.01,
+        distil: float = 0.0,
     ) -> Losses:
         """Training loss over all views in one LLM forward.
 
@@ -282,6 +289,8 @@ class AvsrModel(nn.Module):
             texts: transcript tokens [S] of each row.
             read: tokens [S] that the LLM reads in their place, None for the same.
             balance: weight of the load-balance loss.
+            distil: weight of the loss that makes each view predict what the finest view of the same
+                clip and task predicts (`avsr.distil`).
         """
         clear_balance(self.multi_modal_projector)
         batch = self.sequences(features, views, texts, read)
@@ -299,4 +308,8 @@ class AvsrModel(nn.Module):
         per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
         text, load = per_view.mean(), self.adapter.balance_loss()
         load = load if routed is None else load + routed
-        return Losses(text + balance * load, text, load, per_view.detach())
+        total = text + balance * load
+        if distil == 0:
+            return Losses(total, text, load, per_view.detach())
+        taught = distil_loss(logits, counts.tolist(), teachers(views))
+        return Losses(total + distil * taught, text, load, per_view.detach(), taught)

@@ -4,9 +4,8 @@ Data: Batch -> Losses. Frozen towers were run once, by the data module; all view
 one LLM forward.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -27,67 +26,11 @@ from avsr.rates import Rates
 from avsr.score import score
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
+from avsr.train.objective import Objective, Schedule
 from avsr.train.readings import Reading, read_alignment, read_batch
 from experts import Task
 
-Matryoshka = Literal["all", "sample"]
 CHANCE = "avsr_random_state"  # key in a training checkpoint
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised.
-
-    Args:
-        matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one of them.
-        tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
-        rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
-        sound_rate_weights: the same for batches without lips; empty to take `rate_weights`.
-        misled: chance that an audio-visual clip is shown another clip's lips, in mode "sample":
-            strangers' lips read worse than those trained on, and sound must win where they differ.
-        slips: chance that the LLM reads another token of the batch in place of one that was said,
-            as it will after its own mistakes: it then learns to listen rather than to go on.
-        balance: weight of the load-balance loss.
-        ctc: weight of the alignment loss of the projectors at the rates of `ctc_rates`.
-        ctc_rates: projectors that are also aligned by CTC, as "audio_4".
-    """
-
-    matryoshka: Matryoshka = "sample"
-    tasks: Mapping[Task, float] = field(default_factory=lambda: {"a": 0.3, "v": 0.3, "av": 0.4})
-    rate_weights: tuple[float, ...] = ()
-    sound_rate_weights: tuple[float, ...] = ()
-    misled: float = 0.0
-    slips: float = 0.0
-    balance: float = 0.01
-    ctc: float = 0.0
-    ctc_rates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """AdamW under a cosine schedule with warm-up.
-
-    Args:
-        lr: peak learning rate of experts and markers.
-        projector_lr: peak learning rate of the projectors and the alignment.
-        weight_decay: of matrices; vectors have none.
-        warmup: steps of linear warm-up.
-        steps: length of the cosine, steps.
-        floor: share of the peak at the end.
-    """
-
-    lr: float = 1e-3
-    projector_lr: float = 1e-3
-    weight_decay: float = 0.1
-    warmup: int = 50
-    steps: int = 1000
-    floor: float = 0.02
-
-    def at(self, step: int) -> float:
-        """Share of the peak at a step."""
-        done = min(1.0, step / max(1, self.steps))
-        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
-        return cosine * min(1.0, (step + 1) / max(1, self.warmup))
 
 
 class AvsrTask(lightning.LightningModule):
@@ -252,10 +195,13 @@ class AvsrTask(lightning.LightningModule):
                 batch.texts,
                 read=self._slipped(batch),
                 balance=self.objective.balance,
+                distil=self.objective.distil,
             )
             total = total + by_views * losses.total
             self._log("text", losses.text)
             self._log("balance", losses.balance)
+            if losses.distil is not None:
+                self._log("distil", losses.distil)
         if self.ctc is not None:
             align = self._align(batch)
             self._log("ctc", align)

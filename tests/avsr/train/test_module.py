@@ -11,7 +11,8 @@ from avsr.model import View
 from avsr.rates import Rates
 from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
-from avsr.train.module import AvsrTask, Objective, Schedule
+from avsr.train.module import AvsrTask
+from avsr.train.objective import Objective, Schedule
 from experts import MomeConfig
 from tests.avsr.train.test_ddp import part
 
