@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
-from avsr.checkpoint import load_checkpoint, load_towers, read_config
+from avsr.checkpoint import load_alignment, load_checkpoint, load_towers, read_config
 from avsr.compress.pair import foreign, parse, same_for_both, token_counts
+from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
@@ -41,6 +42,7 @@ class Recogniser:
         audio_tower: Whisper encoder.
         video_tower: lip encoder, None for a sound-only model.
         facts: for the transcript's `model` field.
+        alignment: CTC of the projectors, for a joint search.
         local_files_only: never ask the network for the face models.
     """
 
@@ -51,10 +53,11 @@ class Recogniser:
         video_tower: LipEncoder | None,
         facts: Mapping[str, Any],
         *,
+        alignment: EmbeddingCtc | None = None,
         local_files_only: bool = False,
     ) -> None:
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
-        self.facts = facts
+        self.facts, self.alignment = facts, alignment
         self.compression_note: str | None = None
         self._own_compressors, self._own_facts = model.compressors, facts
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
@@ -172,8 +175,9 @@ class Recogniser:
             _stream([c.video for c in clips], 25.0),
         )
         views = [View(row, pair) for row, pair in enumerate(chosen)]
+        seconds = [c.seconds for c in clips]
         began = time.perf_counter()
-        found = decode(self.model, features, views, [c.seconds for c in clips], options)
+        found = decode(self.model, features, views, seconds, options, self.alignment)
         spent = (time.perf_counter() - began) / len(clips)
         counts = token_counts(self.model.compressors, features.audio, features.video, chosen)
         return [
@@ -241,6 +245,7 @@ class Recogniser:
         roi: RoiMode = "auto",
         beam_size: int = 1,
         max_new_tokens: int | None = None,
+        ctc_weight: float | None = None,
         batch_size: int = 1,
     ) -> list[Transcript | AvsrError]:
         """Transcribe files; one that fails does not harm the others.
@@ -253,12 +258,13 @@ class Recogniser:
             roi: "given" for clips that are mouth crops already.
             beam_size: 1 is greedy.
             max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
+            ctc_weight: see `DecodeOptions`.
             batch_size: clips decoded together.
 
         Returns:
             In the order of the paths: a transcript, or the error that the clip met.
         """
-        options = DecodeOptions(beam_size, max_new_tokens)
+        options = DecodeOptions(beam_size, max_new_tokens, ctc_weight)
         if rates is not None:
             self.model.check(rates)
         out: list[Transcript | AvsrError] = []
@@ -302,11 +308,13 @@ def load_model(
         resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
     with collector_paused():
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
+        alignment = load_alignment(folder, loaded)
         audio_tower, video_tower = load_towers(loaded.config, folder)
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
-    if video_tower is not None:
-        video_tower.to(chosen)
+    for part in (video_tower, alignment):
+        if part is not None:
+            part.to(chosen)
     about = {
         "name": str(model),
         "language_model": loaded.config.language_model,
@@ -315,7 +323,12 @@ def load_model(
         "format": facts["avsr_format"],
     }
     return Recogniser(
-        loaded.to(chosen), audio_tower, video_tower, about, local_files_only=local_files_only
+        loaded.to(chosen),
+        audio_tower,
+        video_tower,
+        about,
+        alignment=alignment,
+        local_files_only=local_files_only,
     )
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: JSON and safetensors of what was trained, and a fingerprint of what was not.
 
 Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where lips are used,
-`lip_encoder.*`.
+`lip_encoder.*`; `alignment.safetensors` where the projectors were aligned by CTC.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avsr.config import AvsrConfig
+from avsr.ctc import EmbeddingCtc
 from avsr.errors import ModelError
 from avsr.language_model import load_llm, load_skeleton
 from avsr.model import AvsrModel
@@ -29,6 +30,7 @@ from frontends.audio_tower import WhisperTower
 from frontends.video_tower import LipEncoder
 
 FORMAT = 1
+ALIGNMENT = "alignment.safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
@@ -190,15 +192,23 @@ def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor
     prefix = "multi_modal_projector."
     trained = sorted({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
     for kind, rates in (("audio", config.audio_rates), ("video", config.video_rates)):
-        known = [int(name.split("_")[1]) for name in trained if name.startswith(kind)]
         for rate in rates:
-            if rate in known or not known:
+            name = config.projector.name(kind, rate)
+            known = [other for other in trained if other.split("_")[0] == kind]
+            if name in known or not known:
                 continue
-            nearest = min(known, key=lambda other: abs(other - rate))
-            source, target = f"{prefix}{kind}_{nearest}.", f"{prefix}{kind}_{rate}."
+            nearest = min(known, key=lambda other: abs(_rate_of(other, rate) - rate))
+            source = f"{prefix}{nearest}."
             found = {k: v for k, v in state.items() if k.startswith(source)}
-            out |= {target + k[len(source) :]: v for k, v in found.items()}
+            copied = {f"{prefix}{name}.{k[len(source) :]}": v for k, v in found.items()}
+            out |= {k: v for k, v in copied.items() if k not in out}  # a shared one: the finest's
     return out
+
+
+def _rate_of(projector: str, otherwise: int) -> int:
+    """Rate in a projector's name; one that serves every rate has none."""
+    _, _, rate = projector.partition("_")
+    return int(rate) if rate else otherwise
 
 
 def save_model(
@@ -290,3 +300,38 @@ def load_checkpoint(
             todo="Copy the folder again, whole; config.json and model.safetensors belong together.",
         ) from error
     return model.eval().requires_grad_(False), facts
+
+
+def save_alignment(alignment: EmbeddingCtc, folder: Path | str) -> None:
+    """Write the CTC of a checkpoint's projectors beside it."""
+    _replace(Path(folder) / ALIGNMENT, alignment.save)
+
+
+def load_alignment(folder: Path | str, model: AvsrModel) -> EmbeddingCtc | None:
+    """CTC of a checkpoint's projectors, None if they were not aligned.
+
+    Args:
+        folder: of the checkpoint.
+        model: what `load_checkpoint` read from there.
+
+    Raises:
+        ModelError: the file is damaged, or the configuration wants one that is not there.
+    """
+    path = Path(folder) / ALIGNMENT
+    if not path.is_file():
+        if model.config.ctc_weights:
+            raise ModelError(
+                f"the configuration has ctc_weights, but there is no {ALIGNMENT}",
+                where=str(folder),
+                todo="Copy the folder again, whole.",
+            )
+        return None
+    try:
+        alignment = EmbeddingCtc.load(path, model.llm.get_input_embeddings().weight)
+    except (OSError, KeyError, IndexError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot read {ALIGNMENT}: {str(error).splitlines()[0]}",
+            where=str(folder),
+            todo="Copy the folder again, whole.",
+        ) from error
+    return alignment.eval().requires_grad_(False)

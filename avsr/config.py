@@ -38,6 +38,8 @@ class AvsrConfig:
         lora: sizes of the low-rank layers, for "lora" and its kin.
         settings: sizes of the method that are not said there, by their names.
         prompts: the instruction of each task.
+        ctc_weights: share of each projector's own reading, by CTC, in the search (`avsr.joint`), as
+            {"audio_4": 0.3}; the LLM has what is left of 1.
     """
 
     language_model: str = "smollm2-135m-instruct"
@@ -52,6 +54,7 @@ class AvsrConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
+    ctc_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what the types cannot promise of a file."""
@@ -66,10 +69,18 @@ class AvsrConfig:
             raise ConfigError(
                 f"compress must have a name, or audio and video with one each: {self.compress!r}"
             )
+        stacked = any(part["name"] == "stack" for part in parts)
+        alike = self.projector.per == "rate" or not stacked
+        if not alike and max(len(self.audio_rates), len(self.video_rates)) > 1:
+            raise ConfigError(
+                "stacked tokens are of another width at each rate: no projector reads them all",
+                todo='Choose projector.per "rate", or pool.',
+            )
         if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
             raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"settings must name the method's sizes, got {self.settings!r}")
+        self._check_ctc()
         try:
             _ = self.sizes
         except (TypeError, ValueError) as error:
@@ -77,6 +88,25 @@ class AvsrConfig:
                 f"method {self.method!r}: {error}",
                 todo="Correct method, its section or settings in the model's configuration.",
             ) from error
+
+    def _check_ctc(self) -> None:
+        """The weights name projectors, and leave the LLM something at every rate pair."""
+        weights = self.ctc_weights
+        real = isinstance(weights, Mapping) and all(
+            isinstance(w, int | float) and 0 <= w < 1 for w in weights.values()
+        )
+        if not real:
+            raise ConfigError(f"ctc_weights must be shares from 0 to below 1, got {weights!r}")
+        names = [f"audio_{rate}" for rate in self.audio_rates]
+        names += [f"video_{rate}" for rate in self.video_rates]
+        if not set(weights) <= set(names):
+            raise ConfigError(f"ctc_weights must be of {', '.join(names)}, got {dict(weights)!r}")
+        largest = [
+            max((w for name, w in weights.items() if name.startswith(kind)), default=0.0)
+            for kind in ("audio", "video")
+        ]
+        if sum(largest) >= 1:
+            raise ConfigError(f"ctc_weights leave the language model nothing: {dict(weights)!r}")
 
     @property
     def sizes(self) -> Any:

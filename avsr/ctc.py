@@ -8,9 +8,11 @@ projector trained so puts its frames where the LLM's words lie. (Own method; CTC
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avsr.streams import TokenStream
@@ -51,6 +53,24 @@ class EmbeddingCtc(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.blank = nn.Parameter(torch.randn(rows.shape[1], generator=generator))
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    @classmethod
+    def load(cls, path: Path, embeddings: Tensor) -> "EmbeddingCtc":
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            embeddings: the same LLM's table.
+        """
+        state = load_file(path)
+        ctc = cls(embeddings, state.pop("vocabulary").tolist())
+        ctc.load_state_dict(state)
+        return ctc
+
+    def save(self, path: Path) -> None:
+        """Write the trained part and the vocabulary."""
+        vocabulary = torch.tensor(self.vocabulary, dtype=torch.int32)
+        save_file({**self.state_dict(), "vocabulary": vocabulary}, path)
 
     def log_probs(self, x: Tensor) -> Tensor:
         """Projected tokens [B, N, H] -> log-probabilities [B, N, 1 + classes], blank first."""

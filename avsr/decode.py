@@ -4,14 +4,17 @@ Data: left-padded Sequences -> Hypothesis per row. Never inherits an LLM's sampl
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from avsr.config import AvsrConfig
+from avsr.ctc import EmbeddingCtc
 from avsr.errors import ConfigError
+from avsr.joint import JointScores, read_voices
 from avsr.model import AvsrModel, Features, View
 
 
@@ -22,10 +25,13 @@ class DecodeOptions:
     Args:
         beam_size: 1 is greedy.
         max_new_tokens: cap on the tokens written per clip, None to derive it from its length.
+        ctc_weight: share of a projector's own reading in each token's score, the same for every
+            projector; None for the shares that the model's configuration gives.
     """
 
     beam_size: int = 1
     max_new_tokens: int | None = None
+    ctc_weight: float | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -33,6 +39,20 @@ class DecodeOptions:
             raise ConfigError(f"beam size must be at least 1, got {self.beam_size}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max new tokens must be at least 1, got {self.max_new_tokens}")
+
+        if self.ctc_weight is not None and not 0 <= self.ctc_weight < 0.5:
+            raise ConfigError(
+                f"the CTC weight must lie between 0 and 0.5, got {self.ctc_weight}",
+                todo="With sound and lips both have it, and the language model has the rest.",
+            )
+
+    def shares(self, config: AvsrConfig) -> Mapping[str, float]:
+        """Share of each projector of a model in the search."""
+        if self.ctc_weight is None:
+            return config.ctc_weights
+        names = [f"audio_{rate}" for rate in config.audio_rates]
+        names += [f"video_{rate}" for rate in config.video_rates]
+        return {name: self.ctc_weight for name in names} if self.ctc_weight > 0 else {}
 
     def cap(self, seconds: float) -> int:
         """Most tokens for a clip; fast speech has about five a second."""
@@ -70,6 +90,7 @@ def decode(
     views: Sequence[View],
     seconds: Sequence[float],
     options: DecodeOptions | None = None,
+    alignment: EmbeddingCtc | None = None,
 ) -> list[Hypothesis]:
     """Transcribe each view.
 
@@ -79,6 +100,7 @@ def decode(
         views: which row at which rates.
         seconds: length of each view's clip, for the cap on new tokens.
         options: search settings.
+        alignment: CTC of the projectors; without it the LLM searches alone.
 
     Returns:
         One hypothesis a view, the same whatever else is in the batch.
@@ -88,7 +110,8 @@ def decode(
     if not views:
         return []
     options = options or DecodeOptions()
-    batch = model.sequences(features, views)
+    streams = model.tokens(features, views)
+    batch = model.lay_out(streams, views)
     caps = [options.cap(s) for s in seconds]
     eos = model.tokenizer.eos_id
     settings = GenerationConfig(
@@ -99,15 +122,20 @@ def decode(
         pad_token_id=eos,
         length_penalty=1.0,
         return_dict_in_generate=True,
-        output_logits=options.beam_size == 1,
-        output_scores=options.beam_size > 1,
+        output_logits=True,
     )
     llm = _without_defaults(model.llm)
+    joint = []
+    shares = options.shares(model.config)
+    if alignment is not None and shares:
+        voices = read_voices(alignment, streams, views, shares)
+        joint = [JointScores(voices, alignment.vocabulary, eos)]
     with model.adapter.reading([view.kind for view in views]):
         out = llm.generate(
             inputs_embeds=batch.embeds,
             attention_mask=batch.mask.long(),
             generation_config=settings,
+            logits_processor=joint,
             stopping_criteria=[_OwnCap(caps)],
         )
     scores = _greedy_logprobs(out) if options.beam_size == 1 else _beam_logprobs(llm, out)
@@ -156,8 +184,10 @@ def _greedy_logprobs(out: Any) -> Tensor:
 
 
 def _beam_logprobs(llm: Any, out: Any) -> Tensor:
-    """Log-probability [B, S] of each token of the best beam."""
-    scores: Tensor = llm.compute_transition_scores(out.sequences, out.scores, out.beam_indices)
+    """Log-probability [B, S] of each token of the best beam, by the LLM alone."""
+    scores: Tensor = llm.compute_transition_scores(
+        out.sequences, out.logits, out.beam_indices, normalize_logits=True
+    )
     return scores
 
 

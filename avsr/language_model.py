@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.errors import ModelError
+from avsr.startup import scipy_deferred
 from avsr.weights import resolve, weight_files
 
 __all__ = ["TextTokenizer", "load_llm", "load_skeleton", "load_tokenizer"]
@@ -158,8 +159,11 @@ def _load_direct(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> An
     package, name = f"transformers.models.{kind}", _DIRECT[kind]
     with ThreadPoolExecutor(1) as beside:  # torch reads while Python imports, which takes longer
         reading = beside.submit(_read_weights, folder, dtype)
-        settings_class = getattr(import_module(f"{package}.configuration_{kind}"), f"{name}Config")
-        model_class = getattr(import_module(f"{package}.modeling_{kind}"), f"{name}ForCausalLM")
+        with scipy_deferred():
+            settings_module = import_module(f"{package}.configuration_{kind}")
+            model_module = import_module(f"{package}.modeling_{kind}")
+        settings_class = getattr(settings_module, f"{name}Config")
+        model_class = getattr(model_module, f"{name}ForCausalLM")
         settings = settings_class.from_pretrained(folder, local_files_only=True)
         settings.dtype = dtype
         with torch.device("meta"):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avsr.compress import Compressor, Guide
 from avsr.compress.pair import build_pair, reads_other
 from avsr.config import AvsrConfig
+from avsr.distil import distil_loss, teachers
 from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer
 from avsr.projector_mixture import build_projector, clear_balance, mean_balance
@@ -59,12 +60,14 @@ class Losses:
         text: mean cross-entropy over sequences (arXiv 2510.04136, section 3.2).
         balance: load-balance loss of all routers, before its weight.
         per_view: cross-entropy of each sequence [V], detached.
+        distil: divergence of coarse views from the finest one, before its weight; None without.
     """
 
     total: Tensor
     text: Tensor
     balance: Tensor
     per_view: Tensor
+    distil: Tensor | None = None
 
 
 def task_of(rates: Rates) -> Task:
@@ -116,9 +119,11 @@ class AvsrModel(nn.Module):
                     if inputs is None:
                         raise ModelError(f"{kind} rates are configured, but there is no tower")
                     inputs = self.compressors[kind].width(inputs, Budget.rate(rate))
-                    self.multi_modal_projector[f"{kind}_{rate}"] = build_projector(
-                        inputs, width, config.projector, gain=gain
-                    )
+                    name = config.projector.name(kind, rate)
+                    if name not in self.multi_modal_projector:
+                        self.multi_modal_projector[name] = build_projector(
+                            inputs, width, config.projector, gain=gain
+                        )
         self.prompter = Prompter(width, deviation, generator)
         adapter = widen(llm, config.method, config.sizes, scales=config.scales, seed=seed)
         self.add_module(config.method, adapter)
@@ -182,7 +187,12 @@ class AvsrModel(nn.Module):
             "audio_4" and the like -> stream of LLM embeddings [B, N, H] over all rows;
             "audio_4_seen" for views of both modalities, if the compressor looks at the other one
             and views of sound alone ask for that rate too.
+
+        Raises:
+            ModelError: a rate that was not trained, or a modality that the batch has not.
         """
+        for rates in {view.rates for view in views}:
+            self.check(rates)
         out = {}
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)
@@ -208,7 +218,8 @@ class AvsrModel(nn.Module):
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
         """One compressed stream through the projector of its rate."""
-        x = self.multi_modal_projector[f"{kind}_{rate}"](stream.x, stream.mask)
+        name = self.config.projector.name(kind, rate)
+        x = self.multi_modal_projector[name](stream.x, stream.mask)
         return stream.replace(x=x)
 
     def sequences(
@@ -216,6 +227,7 @@ class AvsrModel(nn.Module):
         features: Features,
         views: Sequence[View],
         texts: Sequence[Tensor] | None = None,
+        read: Sequence[Tensor] | None = None,
     ) -> Sequences:
         """Lay out one LLM sequence a view.
 
@@ -223,6 +235,7 @@ class AvsrModel(nn.Module):
             features: tower features of the batch.
             views: which row at which rates.
             texts: transcript tokens [S] of each *row* to train on, None to generate.
+            read: tokens [S] that the LLM reads in their place, None for the same.
 
         Returns:
             Right-padded with labels for training, left-padded for generation.
@@ -230,9 +243,24 @@ class AvsrModel(nn.Module):
         Raises:
             ModelError: a rate that was not trained, or a modality that a view's clip has not.
         """
-        for rates in {view.rates for view in views}:
-            self.check(rates)
-        streams = self.tokens(features, views)
+        return self.lay_out(self.tokens(features, views), views, texts, read)
+
+    def lay_out(
+        self,
+        streams: Mapping[str, TokenStream],
+        views: Sequence[View],
+        texts: Sequence[Tensor] | None = None,
+        read: Sequence[Tensor] | None = None,
+    ) -> Sequences:
+        """The same from projected streams, as `tokens` gives them.
+
+        Args:
+            streams: by projector.
+            views: as in `sequences`.
+            texts: as in `sequences`.
+            read: as in `sequences`.
+        """
+        read = texts if read is None else read
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
         before = self.embed(torch.tensor([] if bos is None else [bos], dtype=torch.long))
         prompts = {task: self.embed(ids) for task, ids in self._prompts.items()}
@@ -244,13 +272,13 @@ class AvsrModel(nn.Module):
                 if task_of(view.rates) == "av" and f"{name}_seen" in streams:
                     name = f"{name}_seen"
                 parts[kind] = None if rate is None else self._own(streams, name, view.row)
-            text = None if texts is None else texts[view.row].to(self.device)
             prompt = prompts[task_of(view.rates)]
-            embedded = None if text is None else self.embed(text)
+            embedded = None if read is None else self.embed(read[view.row])
             rows.append(
                 self.prompter.layout(parts["audio"], parts["video"], before, prompt, embedded)
             )
-            if text is not None:
+            if texts is not None:
+                text = texts[view.row].to(self.device)
                 targets.append(torch.cat([text, text.new_tensor([eos])]))
         return pad_left(rows) if texts is None else pad_right(rows, targets)
 
@@ -272,7 +300,9 @@ class AvsrModel(nn.Module):
         views: Sequence[View],
         texts: Sequence[Tensor],
         *,
+        read: Sequence[Tensor] | None = None,
         balance: float = 0.01,
+        distil: float = 0.0,
     ) -> Losses:
         """Training loss over all views in one LLM forward.
 
@@ -280,10 +310,13 @@ class AvsrModel(nn.Module):
             features: tower features of the batch.
             views: which row at which rates; every combination for Matryoshka mode "all".
             texts: transcript tokens [S] of each row.
+            read: tokens [S] that the LLM reads in their place, None for the same.
             balance: weight of the load-balance loss.
+            distil: weight of the loss that makes each view predict what the finest view of the same
+                clip and task predicts (`avsr.distil`).
         """
         clear_balance(self.multi_modal_projector)
-        batch = self.sequences(features, views, texts)
+        batch = self.sequences(features, views, texts, read)
         routed = mean_balance(self.multi_modal_projector)
         kinds = [view.kind for view in views]
         with self.adapter.tokens(batch.mask, rows=kinds, collect="balance"):
@@ -298,4 +331,8 @@ class AvsrModel(nn.Module):
         per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
         text, load = per_view.mean(), self.adapter.balance_loss()
         load = load if routed is None else load + routed
-        return Losses(text + balance * load, text, load, per_view.detach())
+        total = text + balance * load
+        if distil == 0:
+            return Losses(total, text, load, per_view.detach())
+        taught = distil_loss(logits, counts.tolist(), teachers(views))
+        return Losses(total + distil * taught, text, load, per_view.detach(), taught)

@@ -6,6 +6,7 @@ Data: TokenStream x [B, N, D] at one rate -> LLM input embeddings [B, N, H].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ class ProjectorConfig:
         experts: projectors that each rate of each modality has; several make a mixture of them
             (`avsr.projector_mixture`).
         top_k: how many of them a token takes.
+        per: "rate" gives each rate of a modality a projector of its own, "modality" one to all.
 
     Raises:
         ValueError: sizes that make no projector.
@@ -42,6 +44,7 @@ class ProjectorConfig:
     dropout: float = 0.1
     experts: int = 1
     top_k: int = 1
+    per: Literal["rate", "modality"] = "rate"
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -52,8 +55,14 @@ class ProjectorConfig:
             raise ValueError(
                 f"width={self.width}, depth={self.depth}, dropout={self.dropout} make no projector"
             )
+        if self.per not in ("rate", "modality"):
+            raise ValueError(f"a projector is per rate or per modality, not per {self.per!r}")
         if not 1 <= self.top_k <= self.experts:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and experts={self.experts}")
+
+    def name(self, kind: str, rate: int) -> str:
+        """Which projector reads a modality at a rate."""
+        return f"{kind}_{rate}" if self.per == "rate" else kind
 
 
 class _Block(nn.Module):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.model import add_compress, add_model, load
+from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
@@ -94,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(how, "--batch-size", type=count, default=8, metavar="N", help="default: 8")
     add_option(how, "--beam-size", type=count, default=1, metavar="K", help="1 is greedy (default)")
     add_option(how, "--max-new-tokens", type=count, metavar="N", help="default: from the length")
+    add_ctc_weight(how)
     add_option(
         how, "--samples", type=whole, default=10_000, metavar="N", help="bootstrap draws (10000)"
     )
@@ -217,7 +218,7 @@ def _options(args: argparse.Namespace) -> EvalOptions:
     from avsr.evaluate import EvalOptions
 
     return EvalOptions(
-        decode=DecodeOptions(args.beam_size, args.max_new_tokens),
+        decode=DecodeOptions(args.beam_size, args.max_new_tokens, args.ctc_weight),
         roi=args.roi,
         normalizer=args.normalizer,
         batch_size=args.batch_size,
@@ -255,7 +256,11 @@ def _write(
         "filters": {"split": args.split, "corpus": args.corpus, "speaker": args.speaker},
         "limit": args.limit,
         "model": dict(recogniser.facts),
-        "decode": {"beam_size": args.beam_size, "max_new_tokens": args.max_new_tokens},
+        "decode": {
+            "beam_size": args.beam_size,
+            "max_new_tokens": args.max_new_tokens,
+            "ctc": dict(_options(args).decode.shares(recogniser.model.config)),
+        },
         "noise": None if args.noise is None else str(args.noise),
         "seed": args.seed,
         "rows": [row.to_dict() for row in rows],

@@ -12,7 +12,7 @@ from avsr.errors import AvsrError
 if TYPE_CHECKING:
     from avsr.api import Recogniser
 
-__all__ = ["add_compress", "add_model", "load"]
+__all__ = ["add_compress", "add_ctc_weight", "add_model", "load"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,28 @@ def add_compress(parser: argparse._ActionsContainer) -> None:
         help="cut the streams by another method, as cluster or keyframe,fine=1; a model that was "
         "not trained with it warns or refuses (default: the model's own)",
     )
+
+
+def add_ctc_weight(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the option of the joint search."""
+    add_option(
+        parser,
+        "--ctc-weight",
+        type=_share,
+        metavar="W",
+        help="share of the projectors' own reading in the search, 0 for the language model alone, "
+        "below 0.5 (default: the model's)",
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0 <= share < 0.5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 0.5")
+    return share
 
 
 def load(args: argparse.Namespace) -> Recogniser:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsr.cli.model import add_compress, add_model, load
+from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longest text, in tokens; a cut text is reported (default: from the clip's length)",
     )
+    add_ctc_weight(parser)
     add_option(
         parser,
         "-q",
@@ -194,6 +195,7 @@ def _recognise(
             roi=args.roi,
             beam_size=args.beam_size,
             max_new_tokens=args.max_new_tokens,
+            ctc_weight=args.ctc_weight,
             batch_size=args.batch_size,
         )
     except AvsrError as error:

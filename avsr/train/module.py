@@ -4,9 +4,8 @@ Data: Batch -> Losses. Frozen towers were run once, by the data module; all view
 one LLM forward.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +13,10 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from avsr.checkpoint import build_model, save_model
+from avsr.checkpoint import ALIGNMENT, build_model, save_alignment, save_model
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.manifest import read_manifest
@@ -27,65 +26,11 @@ from avsr.rates import Rates
 from avsr.score import score
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
+from avsr.train.objective import Objective, Schedule
 from avsr.train.readings import Reading, read_alignment, read_batch
 from experts import Task
 
-Matryoshka = Literal["all", "sample"]
-ALIGNMENT = "alignment.safetensors"
 CHANCE = "avsr_random_state"  # key in a training checkpoint
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised.
-
-    Args:
-        matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one of them.
-        tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
-        rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
-        sound_rate_weights: the same for batches without lips; empty to take `rate_weights`.
-        misled: chance that an audio-visual clip is shown another clip's lips, in mode "sample":
-            strangers' lips read worse than those trained on, and sound must win where they differ.
-        balance: weight of the load-balance loss.
-        ctc: weight of the alignment loss of the projectors at the rates of `ctc_rates`.
-        ctc_rates: projectors that are also aligned by CTC, as "audio_4".
-    """
-
-    matryoshka: Matryoshka = "sample"
-    tasks: Mapping[Task, float] = field(default_factory=lambda: {"a": 0.3, "v": 0.3, "av": 0.4})
-    rate_weights: tuple[float, ...] = ()
-    sound_rate_weights: tuple[float, ...] = ()
-    misled: float = 0.0
-    balance: float = 0.01
-    ctc: float = 0.0
-    ctc_rates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """AdamW under a cosine schedule with warm-up.
-
-    Args:
-        lr: peak learning rate of experts and markers.
-        projector_lr: peak learning rate of the projectors and the alignment.
-        weight_decay: of matrices; vectors have none.
-        warmup: steps of linear warm-up.
-        steps: length of the cosine, steps.
-        floor: share of the peak at the end.
-    """
-
-    lr: float = 1e-3
-    projector_lr: float = 1e-3
-    weight_decay: float = 0.1
-    warmup: int = 50
-    steps: int = 1000
-    floor: float = 0.02
-
-    def at(self, step: int) -> float:
-        """Share of the peak at a step."""
-        done = min(1.0, step / max(1, self.steps))
-        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
-        return cosine * min(1.0, (step + 1) / max(1, self.warmup))
 
 
 class AvsrTask(lightning.LightningModule):
@@ -132,7 +77,8 @@ class AvsrTask(lightning.LightningModule):
             self.ctc = EmbeddingCtc(table, sorted(ids))
             kept = [p for p in (Path(folder) / ALIGNMENT for folder in start) if p.is_file()]
             if kept:
-                self.ctc.load_state_dict(load_file(kept[0]))
+                state = load_file(kept[-1])
+                self.ctc.load_state_dict({k: state[k] for k in self.ctc.state_dict()})
 
     def views(self, batch: Batch) -> list[View]:
         """Rate pairs at which each clip of a batch is read.
@@ -223,6 +169,19 @@ class AvsrTask(lightning.LightningModule):
         lips = TokenStream.from_features(video.x[rows], video.lengths[rows], video.hz)
         return replace(batch.features, video=lips)
 
+    def _slipped(self, batch: Batch) -> Sequence[Tensor]:
+        """What the LLM reads as the words so far, some of it wrong; what it must say stays."""
+        if self.objective.slips == 0:
+            return batch.texts
+        rng = np.random.default_rng([self.seed, batch.draw, 2])
+        every = torch.cat(list(batch.texts))
+        out = []
+        for text in batch.texts:
+            wrong = torch.from_numpy(rng.random(len(text)) < self.objective.slips)
+            other = torch.from_numpy(rng.integers(len(every), size=len(text)))
+            out.append(torch.where(wrong.to(text.device), every[other.to(text.device)], text))
+        return out
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step over all views of a batch."""
         total = torch.zeros((), device=self.device)
@@ -230,10 +189,19 @@ class AvsrTask(lightning.LightningModule):
         by_views, by_clips = self._shares(batch, len(views))
         if views:
             features = self._misled(batch, views)
-            losses = self.model(features, views, batch.texts, balance=self.objective.balance)
+            losses = self.model(
+                features,
+                views,
+                batch.texts,
+                read=self._slipped(batch),
+                balance=self.objective.balance,
+                distil=self.objective.distil,
+            )
             total = total + by_views * losses.total
             self._log("text", losses.text)
             self._log("balance", losses.balance)
+            if losses.distil is not None:
+                self._log("distil", losses.distil)
         if self.ctc is not None:
             align = self._align(batch)
             self._log("ctc", align)
@@ -314,7 +282,7 @@ class AvsrTask(lightning.LightningModule):
         if self.align_only == "yes":
             assert self.ctc is not None
             return read_alignment(self.model, self.ctc, batch, self.objective.ctc_rates)
-        return read_batch(self.model, batch, self.objective.tasks)
+        return read_batch(self.model, batch, self.objective.tasks, self.ctc)
 
     def configure_optimizers(self) -> Any:
         """AdamW with two peak rates and no decay of vectors."""
@@ -343,4 +311,4 @@ class AvsrTask(lightning.LightningModule):
         """Write what was trained as a checkpoint folder, and the alignment for a next stage."""
         save_model(self.model, folder, **facts)
         if self.ctc is not None:
-            save_file(self.ctc.state_dict(), Path(folder) / ALIGNMENT)
+            save_alignment(self.ctc, folder)

@@ -27,13 +27,19 @@ class Reading(NamedTuple):
     text: str
 
 
-def read_batch(model: AvsrModel, batch: Batch, tasks: Mapping[Task, float]) -> list[Reading]:
+def read_batch(
+    model: AvsrModel,
+    batch: Batch,
+    tasks: Mapping[Task, float],
+    alignment: EmbeddingCtc | None = None,
+) -> list[Reading]:
     """Transcribe a batch at the finest and the coarsest rates of every task.
 
     Args:
         model: in eval mode.
         batch: of one corpus; clips without lips are left out of tasks that need them.
         tasks: those with a chance above 0 are read.
+        alignment: CTC of the projectors, which has the share that the configuration gives it.
     """
     audio, video = model.rates["audio"], model.rates["video"]
     wanted = []
@@ -50,7 +56,8 @@ def read_batch(model: AvsrModel, batch: Batch, tasks: Mapping[Task, float]) -> l
         rows = [row for row, has in enumerate(seen) if has or rates.video is None]
         items = [batch.items[row] for row in rows]
         views = [View(row, rates) for row in rows]
-        found = decode(model, batch.features, views, [item.duration for item in items])
+        seconds = [item.duration for item in items]
+        found = decode(model, batch.features, views, seconds, alignment=alignment)
         name = f"a{rates.audio or 0}v{rates.video or 0}"
         out += [
             Reading(item.id, f"{item.corpus or 'clips'}/{name}", item.text, said.text)

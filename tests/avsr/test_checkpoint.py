@@ -9,9 +9,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from avsr.checkpoint import build_model, fingerprint, load_checkpoint, load_towers, save_model
+from avsr.checkpoint import (
+    ALIGNMENT,
+    build_model,
+    fingerprint,
+    load_alignment,
+    load_checkpoint,
+    load_towers,
+    save_alignment,
+    save_model,
+)
+from avsr.config import AvsrConfig
+from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, decode
-from avsr.errors import AvsrError, ModelError
+from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.model import View
 from avsr.rates import Rates
 from frontends.audio_tower import WhisperTower
@@ -102,6 +113,39 @@ def test_only_what_was_trained_is_stored(saved):
     model, folder = saved
     assert sorted(load_file(folder / "model.safetensors")) == sorted(model.state_dict())
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_an_alignment_that_was_read_back_scores_the_same(saved):
+    model, folder = saved
+    table = model.llm.get_input_embeddings().weight
+    kept = EmbeddingCtc(table, [3, 5, 40])
+    torch.nn.init.normal_(kept.blank)
+    assert load_alignment(folder, model) is None
+    save_alignment(kept, folder)
+    again = load_alignment(folder, model)
+    x = torch.randn(2, 5, table.shape[1])
+    assert again.vocabulary == [3, 5, 40]
+    assert torch.equal(again.log_probs(x), kept.log_probs(x))
+    (folder / ALIGNMENT).write_bytes(b"half")
+    with pytest.raises(ModelError, match=f"cannot read {ALIGNMENT}"):
+        load_alignment(folder, model)
+
+
+def test_shares_without_an_alignment_are_refused(saved):
+    model, folder = saved
+    model.config = replace(model.config, ctc_weights={"audio_4": 0.3})
+    with pytest.raises(ModelError, match="ctc_weights"):
+        load_alignment(folder, model)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{"audio_5": 0.1}, {"audio_4": 1.0}, {"audio_4": 0.6, "video_2": 0.4}, [0.3]],
+    ids=str,
+)
+def test_shares_that_make_no_search_are_refused(weights):
+    with pytest.raises(ConfigError, match="ctc_weights"):
+        AvsrConfig(ctc_weights=weights)
 
 
 def test_a_save_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
@@ -275,6 +319,25 @@ def test_a_start_gives_its_parts_and_new_rates_their_nearest(saved):
         names = [n for n in old if n.startswith(f"multi_modal_projector.{near}.")]
         assert names
         assert all(torch.equal(begun[n.replace(near, new)], old[n]) for n in names)
+
+
+def test_a_shared_projector_starts_from_a_trained_one_and_gives_itself_on(saved, tmp_path):
+    """From a model with one projector a rate to one with one a modality, and back."""
+    model, folder = saved
+    shared = replace(
+        model.config, audio_rates=(4, 16), projector=replace(model.config.projector, per="modality")
+    )
+    begun = build_model(shared, start=[folder], dtype=torch.float32)
+    gain = torch.nn.Parameter(torch.tensor(7.0))
+    prefix = "multi_modal_projector."
+    old, new = model.state_dict(), begun.state_dict()
+    for name in (n for n in old if n.startswith(f"{prefix}audio_4.")):
+        assert torch.equal(new[name.replace("audio_4", "audio")], old[name])
+    begun.multi_modal_projector["audio"].gain = gain
+    save_model(begun, tmp_path / "shared", dtype=torch.float32)
+    wider = replace(model.config, audio_rates=(4, 16))
+    back = build_model(wider, start=[tmp_path / "shared"], dtype=torch.float32).state_dict()
+    assert back[f"{prefix}audio_4.gain"] == back[f"{prefix}audio_16.gain"] == 7.0
 
 
 def test_towers_of_sound_only(config, monkeypatch):

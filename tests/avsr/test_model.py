@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from avsr.api import Recogniser
-from avsr.errors import ModelError
+from avsr.errors import ConfigError, ModelError
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.prepare import Prepared
+from avsr.projector import ProjectorConfig
 from avsr.prompt import IGNORE
 from avsr.rates import Rates
 from avsr.streams import TokenStream
@@ -325,3 +326,24 @@ def test_a_seed_gives_its_weights_and_leaves_other_chance_alone(kind):
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["prompter.markers"], other["prompter.markers"])
+
+
+def test_one_projector_may_serve_every_rate(clips, transcripts):
+    """Then both rates learn into the same weights, and the state has no projector a rate."""
+    projector = ProjectorConfig(width=16, per="modality")
+    model = tiny_model("llama", audio_rates=(4, 16), video_rates=(2, 5), projector=projector)
+    assert set(model.multi_modal_projector) == {"audio", "video"}
+    for rates in (Rates(4, None), Rates(16, None)):
+        model.zero_grad()
+        model(clips, [View(0, rates)], transcripts).total.backward()
+        assert model.multi_modal_projector["audio"].second.weight.grad.abs().sum() > 0
+        assert model.multi_modal_projector["video"].second.weight.grad is None
+
+
+def test_one_projector_for_stacks_of_several_widths_is_refused():
+    with pytest.raises(ConfigError, match="no projector reads them all"):
+        tiny_config(
+            audio_rates=(4, 16),
+            compress={"name": "stack"},
+            projector=ProjectorConfig(per="modality"),
+        )

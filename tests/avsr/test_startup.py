@@ -1,8 +1,10 @@
-"""The cycle collector is off inside and afterwards as it was before, whatever happens."""
+"""What starts quickly leaves the interpreter as it was, whatever happens."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -73,3 +75,24 @@ def test_a_public_name_is_imported_without_the_collector(monkeypatch: pytest.Mon
     monkeypatch.setattr(avsr, "import_module", lambda n: (seen.append(gc.isenabled()), real(n))[1])
     assert avsr.Rates.__name__ == "Rates"
     assert seen == [False]
+
+
+SCIPY = """
+import sys
+from avsr.startup import scipy_deferred
+with scipy_deferred():
+    from transformers.loss import loss_for_object_detection as loss
+    inside = sys.modules["scipy.optimize"]
+assert "scipy.optimize" not in sys.modules
+rows, columns = loss.linear_sum_assignment([[4, 1], [2, 3]])
+assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
+import scipy.optimize
+assert scipy.optimize is not inside
+with scipy_deferred():
+    import scipy.optimize as again
+assert again is scipy.optimize is sys.modules["scipy.optimize"]
+"""
+
+
+def test_scipy_is_imported_when_it_is_called_and_not_before():
+    subprocess.run([sys.executable, "-c", SCIPY], check=True, timeout=120)

@@ -170,14 +170,14 @@ def test_an_output_folder_that_is_a_file_is_an_error_before_loading(api, command
 
 def test_options_reach_the_model(api, command):
     chosen = "-m m --device cpu --dtype float32 --local-files-only --modality v --video-rate 5"
-    search = "--beam-size 3 --max-new-tokens 7 --roi given --batch-size 2"
+    search = "--beam-size 3 --max-new-tokens 7 --ctc-weight 0.2 --roi given --batch-size 2"
     assert command("transcribe", "a.mp4", "b.wav", *chosen.split(), *search.split()) == 0
     settings = {"device": "cpu", "dtype": "float32", "local_files_only": True}
     assert api.loaded == [("m", settings)]
     (call,) = api.recogniser.calls
     assert call["paths"] == ["a.mp4", "b.wav"]
     assert (call["modality"], call["roi"]) == ("v", "given")
-    assert (call["beam_size"], call["max_new_tokens"]) == (3, 7)
+    assert (call["beam_size"], call["max_new_tokens"], call["ctc_weight"]) == (3, 7, 0.2)
     assert call["rates"].video == 5
 
 

@@ -10,7 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from avsr.train.data import Batch, Joint
-from avsr.train.module import AvsrTask, Objective
+from avsr.train.module import AvsrTask
+from avsr.train.objective import Objective
 from tests.avsr.train.test_resume import fit, steps
 from tests.tiny import tiny_features
 

@@ -11,7 +11,8 @@ from avsr.model import View
 from avsr.rates import Rates
 from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
-from avsr.train.module import AvsrTask, Objective, Schedule
+from avsr.train.module import AvsrTask
+from avsr.train.objective import Objective, Schedule
 from experts import MomeConfig
 from tests.avsr.train.test_ddp import part
 
@@ -137,6 +138,26 @@ def test_misled_swaps_lips_of_audio_visual_views_alone(make):
             assert torch.equal(seen.x[row], own.x[source])
             assert seen.lengths[row] == own.lengths[source]
     assert 0 < moved < 30
+
+
+def test_slips_are_read_and_not_learned(make):
+    """Some of the words so far are others of the batch; what must be said is what was said."""
+    task = make(objective=Objective(slips=0.3))
+    batch = part(list(range(5)), lips=0, draw=3)
+    slipped, again = task._slipped(batch), task._slipped(batch)
+    every = set(torch.cat(list(batch.texts)).tolist())
+    wrong = total = 0
+    for text, read, twice in zip(batch.texts, slipped, again, strict=True):
+        assert torch.equal(read, twice)
+        assert set(read.tolist()) <= every
+        wrong, total = wrong + int((read != text).sum()), total + len(text)
+    assert 0 < wrong < 0.5 * total
+    views = [View(row, Rates(4, None)) for row in range(5)]
+    plain = task.model.sequences(batch.features, views, batch.texts)
+    taught = task.model.sequences(batch.features, views, batch.texts, slipped)
+    assert torch.equal(plain.labels, taught.labels)
+    assert not torch.equal(plain.embeds, taught.embeds)
+    assert make(objective=Objective())._slipped(batch) is batch.texts
 
 
 class Watch(lightning.Callback):
