@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from compare_eval import Metered
+from macs import Llm
 
 from avsr.api import load_model
 from avsr.errors import ModelError
@@ -58,6 +59,7 @@ def measured(
     rows = evaluate(
         recogniser, items, list(wanted), options=EvalOptions(samples=SAMPLES), noise=noise
     )
+    llm = Llm.of(recogniser.model.llm.config)
     points = [
         {
             "task": row.condition.task,
@@ -65,6 +67,7 @@ def measured(
             "step": wanted[row.condition],
             "tokens_per_second": row.tokens_per_second or 0.0,
             "rtf": row.rtf,
+            "prefill_macs": sum(llm.prefill(one.tokens) for one in row.heard) / len(row.heard),
             "seconds": sum(one.item.duration for one in row.heard),
             "words": [pair.words.reference for pair in row.score.utterances],
             "edits": [pair.words.edits for pair in row.score.utterances],

@@ -144,15 +144,18 @@ def silence_table(runs: Iterable[Run]) -> str:
 
 
 def speed_table(runs: Iterable[Run]) -> str:
-    """Markdown: what each stage took, medians of its repeats in milliseconds."""
+    """Markdown: medians of each stage in milliseconds, or work of a clip at the finest rates."""
     lines = ["| method | compressor, ms | model, ms |", "|---|---|---|"]
-    lines += [
-        f"| {run['name']} | {1e3 * run['timing']['compressor']:.2f} | "
-        f"{1e3 * run['timing']['model']:.2f} |"
-        for run in runs
-        if "timing" in run
-    ]
-    return "\n".join(lines)
+    works = ["| method | prefill, GMAC a clip | RTF |", "|---|---|---|"]
+    for run in runs:
+        if "timing" in run:
+            spent = (1e3 * run["timing"][stage] for stage in ("compressor", "model"))
+            lines.append(f"| {run['name']} | {' | '.join(f'{ms:.2f}' for ms in spent)} |")
+        first = [p for p in run["points"] if "prefill_macs" in p and p["step"] == 0]
+        if first:
+            work = first[-1]["prefill_macs"] / 1e9
+            works.append(f"| {run['name']} | {work:.1f} | {first[-1]['rtf']:.2f} |")
+    return "\n".join(lines if len(lines) > 2 else works)
 
 
 def page(runs: Sequence[Run], title: str) -> str:
