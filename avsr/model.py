@@ -118,7 +118,7 @@ class AvsrModel(nn.Module):
                     inputs = widths[kind]
                     if inputs is None:
                         raise ModelError(f"{kind} rates are configured, but there is no tower")
-                    inputs = self.compressors[kind].width(inputs, Budget.rate(rate))
+                    inputs = self.compressor_of(kind).width(inputs, Budget.rate(rate))
                     name = config.projector.name(kind, rate)
                     if name not in self.multi_modal_projector:
                         self.multi_modal_projector[name] = build_projector(
@@ -147,7 +147,11 @@ class AvsrModel(nn.Module):
     @property
     def compressor(self) -> Compressor:
         """The compressor of sound, and of lips too unless they have their own."""
-        found = self.compressors["audio"]
+        return self.compressor_of("audio")
+
+    def compressor_of(self, kind: str) -> Compressor:
+        """The compressor of "audio" or "video"."""
+        found = self.compressors[kind]
         assert isinstance(found, Compressor)
         return found
 
@@ -196,7 +200,7 @@ class AvsrModel(nn.Module):
         out = {}
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)
-            compressor = self.compressors[kind]
+            compressor = self.compressor_of(kind)
             seen = reads_other(compressor)
             for alone in (True, False) if seen else (True,):
                 asking = [v for v in views if not seen or alone == (task_of(v.rates) != "av")]

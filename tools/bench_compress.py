@@ -32,6 +32,7 @@ from avsr.writers import write_atomic
 SCHEMA = "avsr.bench_compress/1"
 TRAINED = [name for name in compressors if compressors[name].card.trainable]
 # stack is left out of the toy, whose one projector reads tokens of one width
+SETS = ("clean", "babble", "slow", "fast", "silence")
 TOY = [name for name in compressors if name not in ("stack", "duration")]
 
 
@@ -51,7 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.toy:
         from bench_toy import Bench
 
-        bench = Bench(args.out, steps=args.steps, rows=args.rows, seed=args.seed)
+        bench = Bench(
+            args.out,
+            steps=args.steps,
+            rows=args.rows,
+            seed=args.seed,
+            conditions=args.conditions,
+        )
         jobs = bench.jobs(list(dict.fromkeys([*FLOORS, *(args.methods or TOY)])), TRAINED)
         title = "Compressors on toy digits"
     else:
@@ -122,6 +129,7 @@ def _options() -> argparse.ArgumentParser:
     toy = parser.add_argument_group("with --toy")
     toy.add_argument("--steps", type=int, default=400, help="of training; a quarter for tuning")
     toy.add_argument("--rows", type=int, default=120, help="utterances of each test set")
+    toy.add_argument("--conditions", nargs="+", choices=SETS, default=SETS, metavar="NAME")
     clips = parser.add_argument_group("with --model")
     clips.add_argument("--manifest", type=Path)
     clips.add_argument("--corpus", help="of the manifest")

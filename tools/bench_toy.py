@@ -38,14 +38,24 @@ class Bench:
         steps: of training; tuning takes a quarter.
         rows: utterances of each test set.
         seed: of everything.
+        conditions: names of the test sets that are wanted.
     """
 
-    def __init__(self, folder: Path, *, steps: int, rows: int, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        steps: int,
+        rows: int,
+        seed: int,
+        conditions: Sequence[str] = tuple(TESTS),
+    ) -> None:
         self.folder, self.steps, self.seed = folder, steps, seed
         self.speaker = Speaker(seed)
         self.sets = {
             name: self.speaker.say(rows, setting, 7_000_000 + seed)
             for name, setting in TESTS.items()
+            if name in conditions
         }
 
     def jobs(
@@ -76,7 +86,7 @@ class Bench:
             if condition in ("clean", "babble") or task == "av"
             for point in [self._point(reader, said, task, condition, step)]
         ]
-        said = self.sets["clean"]
+        said = next(iter(self.sets.values()))
         cut = reader.cut(said, "av", 1)
         stages = {
             "compressor": lambda: reader.cut(said, "av", 1),

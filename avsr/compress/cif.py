@@ -94,10 +94,10 @@ class Cif(Compressor):
         self.check(b)
         if s.mask.shape[1] == 0:
             return unchanged(s)
-        alpha, counts = self.alphas(s), s.resolve(b)
-        if b.kind == "threshold":
+        alpha = self.alphas(s)
+        counts = None if b.kind == "threshold" else s.resolve(b)
+        if counts is None:
             alpha = alpha / b.value if b.value > 0 else alpha.ceil()
-            counts = None
         else:
             alpha = alpha * (counts / alpha.sum(1).clamp(min=1e-9))[:, None]
         taken, owner = fired(alpha, s.lengths, counts)

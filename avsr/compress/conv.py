@@ -75,8 +75,8 @@ class Conv(Compressor):
             )
         stacked = self._stack(s, b)
         kernel = self.kernels[rate]
-        weight: torch.Tensor = kernel.weight
-        x = kernel(stacked.x.to(weight.dtype)).to(s.x.dtype)
+        assert isinstance(kernel, nn.Linear)
+        x = kernel(stacked.x.to(kernel.weight.dtype)).to(s.x.dtype)
         return stacked.replace(x=x.masked_fill(~stacked.mask[..., None], 0.0))
 
     def stream(self, b: Budget) -> Streamer:

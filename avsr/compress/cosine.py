@@ -14,7 +14,8 @@ def unit(x: Tensor) -> Tensor:
     top = x.abs().amax(-1, keepdim=True)
     x = x / top.where(top > 0, torch.ones_like(top))  # squares of tiny numbers would vanish
     norm = x.norm(dim=-1, keepdim=True)
-    return x / norm.where(norm > 0, torch.ones_like(norm))
+    out: Tensor = x / norm.where(norm > 0, torch.ones_like(norm))
+    return out
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ is the other modality, phrases that are expected, or a prompt that does vary.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -99,26 +100,23 @@ class Guided(Compressor):
 
     def relevance(self, s: TokenStream, g: Guide | None) -> Tensor:
         """Relevance of each frame [B, T], zero where nothing guides."""
-        frames = self.of_frame(clean(s).to(self.of_frame.weight.dtype))
-        none = frames[..., 0] * 0
-        if g is None:
-            return none
-        scale = frames.shape[-1] ** 0.5
-        if self.guide == "cross":
-            if g.other is None or g.other.mask.shape[1] == 0:
-                return none
-            other = self.of_guide(clean(g.other).to(frames.dtype))
-            index = aligned(s, g.other)[..., None].expand(-1, -1, other.shape[-1])
-            score = (frames * other.gather(1, index)).sum(-1) / scale
-            return score.masked_fill((g.other.lengths == 0)[:, None], 0.0)
-        if self.guide == "prompt":
-            if g.prompt is None or g.prompt.shape[1] == 0:
-                return none
-            words = self.of_guide(g.prompt.to(frames.dtype).mean(1, keepdim=True))
-            return (frames * words).sum(-1) / scale
-        if g.phrases is None or len(g.phrases) == 0:
-            return none
-        return (frames @ self.of_guide(g.phrases.to(frames.dtype)).T).amax(-1) / scale
+        frames: Tensor = self.of_frame(clean(s).to(self.of_frame.weight.dtype))
+        guide = Guide() if g is None else g
+        words = {"prompt": guide.prompt, "phrases": guide.phrases}.get(self.guide)
+        other = guide.other if self.guide == "cross" else None
+        score = frames[..., 0] * 0
+        if other is not None and other.mask.shape[1] > 0:
+            keys: Tensor = self.of_guide(clean(other).to(frames.dtype))
+            index = aligned(s, other)[..., None].expand(-1, -1, keys.shape[-1])
+            score = (frames * keys.gather(1, index)).sum(-1)
+            score = score.masked_fill((other.lengths == 0)[:, None], 0.0)
+        elif words is not None and words.shape[-2] > 0:
+            keys = self.of_guide(words.to(frames.dtype))
+            if self.guide == "prompt":
+                score = (frames * keys.mean(1, keepdim=True)).sum(-1)
+            else:
+                score = (frames @ keys.T).amax(-1)
+        return score / math.sqrt(frames.shape[-1])
 
     def sharpened(self, score: Tensor, plan: Tensor, s: TokenStream) -> Tensor:
         """Weights [B, T], exp(beta * s) up to a factor for each window, zero at padding.
@@ -136,4 +134,5 @@ class Guided(Compressor):
         slots = int(held.max()) + 1 if held.numel() else 1
         top = score.new_full((len(plan), slots), float("-inf"))
         top = top.scatter_reduce(1, held, score.detach().where(s.mask, top[:, :1]), "amax")
-        return torch.exp(self.beta * (score - top.gather(1, held))).masked_fill(~s.mask, 0.0)
+        raised = torch.exp(self.beta * (score - top.gather(1, held)))
+        return raised.masked_fill(~s.mask, 0.0)

@@ -79,7 +79,7 @@ class Hier(Compressor):
             inner=inner,
             seed=seed,
         )
-        self.window, self.context = window, context
+        self.window, self.context, self.other_width = window, context, other_width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.local = nn.ModuleList(
@@ -111,7 +111,7 @@ class Hier(Compressor):
         """Tokens [B, T, D] after their look at the other modality."""
         if other is None:
             other = TokenStream.from_features(
-                x.new_zeros(len(x), 0, self.local[0].key_norm.normalized_shape[0]),
+                x.new_zeros(len(x), 0, self.other_width),
                 torch.zeros_like(s.lengths),
                 s.hz,
             )

@@ -6,9 +6,10 @@ Data: TokenStream [B, T, D], Budget -> [B, N, D]; after KFFocus, arXiv 2508.0898
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from avsr.compress.density import frame_weights
 from avsr.compress.plans import Grouping, plain
 from avsr.streams import Budget, TokenStream
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 @compressors.register("keyframe")
@@ -172,7 +173,8 @@ def allot(sizes: Array, relevance: Array, count: int, fine: float, coarse: float
     def tokens(relevant: int, scale: float) -> Array:
         by = np.full(len(sizes), max(1.0, coarse * scale))
         by[order[:relevant]] = max(1.0, fine * scale)
-        return np.ceil(sizes / by - 1e-9).astype(int)
+        needed: Array = np.ceil(sizes / by - 1e-9).astype(int)
+        return needed
 
     relevant, scale = 0, 1.0
     if tokens(0, 1.0).sum() > count:  # even coarse segments are too many: larger d for all

@@ -151,8 +151,9 @@ def token_counts(
     for kind, s in zip(KINDS, (audio, video), strict=True):
         compressor = pair[kind]
         assert isinstance(compressor, Compressor)
-        asked = {rate for each in rates if (rate := getattr(each, kind)) is not None}
-        for rate in asked if s is not None else ():
+        if s is None:
+            continue
+        for rate in {rate for each in rates if (rate := getattr(each, kind)) is not None}:
             budget = Budget.rate(rate)
             exact = compressor.card.meets == "exactly"
             counts = s.resolve(budget) if exact else compressor(s, budget).lengths

@@ -46,9 +46,9 @@ class Grouping(Compressor):
         cuts = [b for b in budgets if self._cuts(s, b)]
         with torch.no_grad():
             made = iter(self.plans(s, cuts, g) if cuts else ())
-        return [self._apply(s, next(made), g) if b in cuts else unchanged(s) for b in budgets]
+        return [self._merged(s, next(made), g) if b in cuts else unchanged(s) for b in budgets]
 
-    def _apply(self, s: TokenStream, plan: Tensor, g: Guide | None) -> TokenStream:
+    def _merged(self, s: TokenStream, plan: Tensor, g: Guide | None) -> TokenStream:
         return apply(s, plan, self.weights(s, plan, g))
 
     @staticmethod

@@ -111,7 +111,7 @@ def test_utterances_depend_on_their_seed_alone(tool):
 
 def test_the_toy_bench_runs_from_end_to_end(tool, tmp_path):
     args = ["--toy", "--out", str(tmp_path), "--steps", "4", "--rows", "4"]
-    args += ["--methods", "cluster", "guided"]
+    args += ["--methods", "cluster", "guided", "--conditions", "clean", "silence"]
     assert tool("bench_compress").main(args) == 0
     names = {path.stem for path in tmp_path.glob("*.json")}
     assert {"none", "random", "stride", "pool", "cluster", "cluster (tuned)"} <= names
