@@ -190,7 +190,12 @@ class Recogniser:
             timing={**timing, "total": total, "rtf": total / max(clip.seconds, 1e-9)},
             warnings=tuple(warnings),
             model=self.facts,
-            input={"path": clip.path, "duration": clip.seconds, "coverage": clip.coverage},
+            input={
+                "path": clip.path,
+                "duration": clip.seconds,
+                "coverage": clip.coverage,
+                **clip.source,
+            },
         )
 
     def transcribe(

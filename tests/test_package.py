@@ -148,7 +148,8 @@ def test_the_packages_data_goes_into_the_wheel() -> None:
     shipped = {path for pattern in patterns for path in (ROOT / "avsr").glob(pattern)}
     shipped |= {file for path in shipped for file in path.rglob("*")}
     assert ROOT / "avsr" / "models" / "demo.mp4" in shipped
-    assert {p for p in (ROOT / "avsr" / "models").rglob("*") if p.is_file()} <= shipped
+    for folder in ("models", "schemas"):
+        assert {p for p in (ROOT / "avsr" / folder).rglob("*") if p.is_file()} <= shipped
 
 
 @pytest.fixture(scope="module")
