@@ -1,8 +1,9 @@
 """References and hypotheses from files, matched: two paths -> list of `Pair`.
 
 A text file has one utterance a line, in the same order on both sides. JSON lines have `text` (a
-hypothesis `pred_text` first) and perhaps `id` and `speaker`. A `.trn` file is sclite's: the text and
-the id in brackets at the end of the line, which begins with the speaker's name up to `-` or `_`.
+hypothesis `pred_text` first) and perhaps `id` and `speaker`. A `.trn` file is sclite's: the text,
+and at the end of the line the id in brackets, of which the part up to `-` or `_`
+names the speaker.
 """
 
 from __future__ import annotations

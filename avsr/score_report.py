@@ -15,7 +15,7 @@ from typing import Any
 from avsr.alignment import Group, by_length, by_name, confusions, worst
 from avsr.score import Comparison, ErrorCounts, Score
 
-__all__ = ["SCHEMA", "Report"]
+__all__ = ["SCHEMA", "Report", "finite", "sentence"]
 
 SCHEMA = "avsr.score/1"
 _COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err")
@@ -70,7 +70,7 @@ class Report:
         }
         if self.against is not None:
             told["against"] = asdict(self.against)
-        return {key: _finite(value) for key, value in told.items()}
+        return {key: finite(value) for key, value in told.items()}
 
     def table(self) -> str:
         """sclite's table: a line a speaker, the sum, then characters, lengths and confusions."""
@@ -155,7 +155,7 @@ class Report:
             f"empty hypotheses {result.empty}; normalizer {result.normalizer}",
         ]
         if self.against is not None:
-            lines.append(_sentence(self.against))
+            lines.append(sentence(self.against))
         return lines
 
     def _lengths(self, width: int) -> list[str]:
@@ -198,16 +198,17 @@ def _md(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _sentence(against: Comparison) -> str:
+def sentence(against: Comparison, than: str = "--against") -> str:
+    """How a system compares with an older one, called `than`."""
     span = f"{100 * against.interval.low:+.1f} to {100 * against.interval.high:+.1f}"
     return (
-        f"WER {100 * against.relative:+.1f} % relative to --against (95 %: {span}), "
+        f"WER {100 * against.relative:+.1f} % relative to {than} (95 %: {span}), "
         f"better in {100 * against.improvement:.1f} % of the draws"
     )
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity."""
+def finite(value: Any) -> Any:
+    """The same numbers for JSON, which has no infinity."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and abs(value) == float("inf") else value
