@@ -23,7 +23,7 @@ from experts import Task
 from frontends.lips import LipTracker, given
 from frontends.media import Clip, open_clip
 
-__all__ = ["Modality", "Prepared", "Preparer", "RoiMode"]
+__all__ = ["Modality", "Prepared", "Preparer", "RoiMode", "source_of"]
 
 SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
 SHORT = 0.4  # s; hardly a word fits in less
@@ -98,7 +98,7 @@ class Preparer:
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
             clip = open_clip(path)
-            source = _source(clip)
+            source = source_of(clip)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
@@ -174,8 +174,8 @@ class Preparer:
         return self._tracker
 
 
-def _source(clip: Clip) -> dict[str, Any]:
-    """What tells this file from others."""
+def source_of(clip: Clip) -> dict[str, Any]:
+    """What tells this file from others: its hash, frame rate and streams."""
     there = {"audio": clip.audio, "video": clip.video}
     return {
         "sha256": sha256_of(Path(clip.path)),

