@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -79,7 +79,7 @@ class LongReader:
         preparer = self.recogniser.preparer
         if "v" in modality and preparer.lips == "ignore":
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
-        timing: Counter[str] = Counter()
+        timing: dict[str, float] = defaultdict(float)
         with tempfile.TemporaryFile(prefix="avsr-") as spool:
             began = time.perf_counter()
             self.stage("reading the sound")
@@ -101,7 +101,8 @@ class LongReader:
                 made += zip((chunk for chunk, _ in batch), done, strict=True)
             track.close(lips)
             for _, part in made:
-                timing.update({k: v for k, v in part.timing.items() if k not in _SUMS})
+                for name, spent in part.timing.items():
+                    timing[name] += spent
             facts = {"path": str(path), "duration": clip.duration, "coverage": track.coverage}
             facts |= {**source_of(clip), "chunks": len(chunks)}
             return join(made, timing, facts, (*clip.warnings, *track.warnings))
@@ -119,7 +120,7 @@ class _Track:
         self.coverage: float | None = None
         self.sound = clip.audio if modality != "v" else None
         self.lips = clip.video is not None and modality != "a" and reads_lips
-        self.tally: Counter[str] = Counter()  # seconds that went otherwise than asked
+        self.tally: dict[str, float] = defaultdict(float)  # seconds that went otherwise than asked
         if modality in ("a", "av") and (clip.audio is None or len(clip.audio) == 0):
             todo = "Use --modality v or auto."
             raise MediaError("the clip has no audio track", where=clip.path, todo=todo)
@@ -154,7 +155,7 @@ class _Track:
         self,
         chunks: Sequence[Chunk],
         lips: Iterator[tuple[Crops, bool]] | None,
-        timing: Counter[str],
+        timing: dict[str, float],
     ) -> Iterator[tuple[Chunk, Prepared]]:
         """Chunks that can be read, one at a time; the others are counted."""
         held: deque[tuple[Crops, bool]] = deque()
@@ -225,7 +226,7 @@ def _picture(seconds: float) -> int:
 
 def join(
     made: Sequence[tuple[Chunk, Transcript]],
-    timing: Counter[str],
+    timing: Mapping[str, float],
     facts: dict[str, Any],
     warnings: Sequence[str],
 ) -> Transcript:
@@ -255,6 +256,7 @@ def join(
     tokens: Counter[str] = Counter()
     for part in parts:
         tokens.update(part.tokens)
+    timing = {name: spent for name, spent in timing.items() if name not in _SUMS}
     total = sum(timing.values())
     told = list(dict.fromkeys([*warnings, *(w for part in parts for w in part.warnings)]))
     seconds = max(chunk.end for chunk, _ in made) - min(chunk.start for chunk, _ in made)

@@ -102,7 +102,8 @@ def energy(wave: NDArray[np.float32]) -> NDArray[np.float32]:
     low, high = np.percentile(level, [10, 90])
     if high - low < 6.0:  # nothing tells speech from pauses, unless all is silence
         return np.full(len(level), float(high > SILENT), dtype=np.float32)
-    return np.clip((level - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    share: NDArray[np.float32] = np.clip((level - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return share
 
 
 def _windows(block: NDArray[np.float32]) -> NDArray[np.float32]:

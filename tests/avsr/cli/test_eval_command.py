@@ -189,3 +189,26 @@ def test_speakers_must_be_known_to_be_drawn(asked, command, manifest, capsys):
     manifest.write_text("".join(json.dumps({**row, "speaker": "s"}) + "\n" for row in rows))
     assert command("eval", manifest, "--bootstrap-by", "speaker") == 0
     assert asked.settings["options"].bootstrap_by == "speaker"
+
+
+def test_corpus_and_speaker_choose_the_clips(asked, command, manifest):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    names = [("grid", "ann"), ("grid", "bob"), ("libri", "ann")]
+    rows = [{**row, "corpus": c, "speaker": s} for row, (c, s) in zip(rows, names, strict=True)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command("eval", manifest, "--corpus", "grid", "--speaker", "ann") == 0
+    assert [item.id for item in asked.items] == ["1"]
+
+
+def test_the_baseline_is_the_models_own_encoders_decoder(asked, command, manifest, monkeypatch):
+    made = []
+    config = types.SimpleNamespace(audio_tower="whisper-tiny.en")
+    tower = types.SimpleNamespace(device="cpu", config=config)
+    monkeypatch.setattr(FakeRecogniser, "model", tower)
+    monkeypatch.setattr("avsr.weights.resolve", lambda name, **_: f"cache/{name}")
+    monkeypatch.setattr(
+        "avsr.baseline.WhisperBaseline", lambda folder, *, device: made.append((folder, device))
+    )
+    assert command("eval", manifest, "--baseline", "whisper", "--tasks", "a") == 0
+    assert made == [("cache/whisper-tiny.en", "cpu")]
+    assert [c.system for c in asked.wanted] == ["avsr", "avsr", "whisper"]

@@ -311,7 +311,7 @@ def test_resume_with_nothing_left_loads_no_model(api, command, tmp_path):
 def test_verbose_tells_where_the_time_went(api, command, capsys, say):
     timing = {"media": 0.25, "lips": 1.0, "total": 1.25, "rtf": 0.4}
     api.recogniser.says["a.mp4"] = say("bin", timing=timing)
-    assert command("transcribe", "a.mp4", "-v") == 0
+    assert command("transcribe", "a.mp4", "--verbose") == 0
     assert capsys.readouterr().err == "a.mp4: info: 1.25 s (media 0.25, lips 1.00), RTF 0.40\n"
 
 
