@@ -5,7 +5,8 @@ trained rate pair.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,11 @@ import avsr.torchaudio_guard  # noqa: F401
 from avsr.checkpoint import load_alignment, load_checkpoint, load_towers, read_config
 from avsr.compress.pair import foreign, parse, same_for_both, token_counts
 from avsr.ctc import EmbeddingCtc
+from avsr.chunks import Cutting
+from avsr.confidence import Calibration, mean, scored_words
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
+from avsr.long import LongReader
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
 from avsr.prepare import Modality, Prepared, Preparer, RoiMode
@@ -31,6 +35,7 @@ from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
 from experts import Task
 from frontends.audio_tower import WhisperTower
+from frontends.media import media_seconds
 from frontends.video_tower import LipEncoder
 
 
@@ -44,6 +49,7 @@ class Recogniser:
         facts: for the transcript's `model` field.
         alignment: CTC of the projectors, for a joint search.
         local_files_only: never ask the network for the face models.
+        calibration: of the words' confidences.
     """
 
     def __init__(
@@ -55,13 +61,15 @@ class Recogniser:
         *,
         alignment: EmbeddingCtc | None = None,
         local_files_only: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
+        self.calibration = calibration
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
         self.facts, self.alignment = facts, alignment
         self.compression_note: str | None = None
         self._own_compressors, self._own_facts = model.compressors, facts
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
-        self._preparer = Preparer(lips=lips, local_files_only=local_files_only)
+        self.preparer = Preparer(lips=lips, local_files_only=local_files_only)
 
     @property
     def trained_rates(self) -> dict[str, list[int]]:
@@ -121,7 +129,7 @@ class Recogniser:
         Raises:
             AvsrError: the clip cannot be read as asked.
         """
-        return self._preparer.prepare(path, modality=modality, roi=roi)
+        return self.preparer.prepare(path, modality=modality, roi=roi)
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Prepared]) -> None:
@@ -202,8 +210,20 @@ class Recogniser:
                 f"the transcript was cut after {len(hypothesis.token_ids)} tokens; "
                 "raise --max-new-tokens"
             )
+        words = scored_words(
+            self.model.tokenizer.decode,
+            hypothesis.token_ids,
+            hypothesis.logprobs,
+            self.calibration,
+        )
         segment = Segment(
-            0.0, clip.seconds, hypothesis.text, hypothesis.avg_logprob, hypothesis.truncated
+            0.0,
+            clip.seconds,
+            hypothesis.text,
+            hypothesis.avg_logprob,
+            hypothesis.truncated,
+            words,
+            mean(words),
         )
         audio, video = used["audio"], used["video"]
         return Transcript(
@@ -220,7 +240,12 @@ class Recogniser:
             timing={**timing, "total": total, "rtf": total / max(clip.seconds, 1e-9)},
             warnings=tuple(warnings),
             model=self.facts,
-            input={"path": clip.path, "duration": clip.seconds, "coverage": clip.coverage},
+            input={
+                "path": clip.path,
+                "duration": clip.seconds,
+                "coverage": clip.coverage,
+                **clip.source,
+            },
         )
 
     def _compression_warnings(
@@ -247,8 +272,12 @@ class Recogniser:
         max_new_tokens: int | None = None,
         ctc_weight: float | None = None,
         batch_size: int = 1,
+        cutting: Cutting | None = None,
+        stage: Callable[[str], None] = lambda doing: None,
     ) -> list[Transcript | AvsrError]:
         """Transcribe files; one that fails does not harm the others.
+
+        Recordings longer than `cutting.limit` are read in chunks, in the memory of a few of them.
 
         Args:
             paths: media files.
@@ -259,7 +288,9 @@ class Recogniser:
             beam_size: 1 is greedy.
             max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
             ctc_weight: see `DecodeOptions`.
-            batch_size: clips decoded together.
+            batch_size: clips, or chunks of a long one, decoded together.
+            cutting: how long recordings are cut, and which part is wanted.
+            stage: told what is being done.
 
         Returns:
             In the order of the paths: a transcript, or the error that the clip met.
@@ -267,16 +298,29 @@ class Recogniser:
         options = DecodeOptions(beam_size, max_new_tokens, ctc_weight)
         if rates is not None:
             self.model.check(rates)
+        cutting = Cutting() if cutting is None else cutting
+        reader = LongReader(self, cutting, batch_size=batch_size, stage=stage)
+        long = partial(
+            reader.read, modality=modality, roi=roi, rates=rates, rate=rate, options=options
+        )
         out: list[Transcript | AvsrError] = []
         for first in range(0, len(paths), batch_size):
-            ready: list[Prepared | AvsrError] = []
+            ready: list[Prepared | Transcript | AvsrError] = []
             for path in paths[first : first + batch_size]:
                 try:
+                    if cutting.partial or (media_seconds(path) or 0.0) > cutting.limit:
+                        ready.append(long(path))
+                        continue
+                    stage(f"sound and lips of {Path(path).name}")
                     clip = self.prepare(path, modality=modality, roi=roi)
+                    if clip.seconds > cutting.limit:  # longer than its header says
+                        ready.append(long(path))
+                        continue
                     self.encode([clip])  # one by one: a clip too long for a tower harms no other
                     ready.append(clip)
                 except AvsrError as error:
                     ready.append(error)
+            stage("text")
             clips = [c for c in ready if isinstance(c, Prepared)]
             done = iter(self.recognise(clips, rates=rates, rate=rate, options=options))
             out += [next(done) if isinstance(c, Prepared) else c for c in ready]
@@ -304,6 +348,7 @@ def load_model(
     folder = model_folder(model, local_files_only)
     chosen = _device(device)
     config, _ = read_config(folder)
+    calibration = Calibration.of(folder)
     for frozen in (config.language_model, config.audio_tower):
         resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
     with collector_paused():
@@ -321,6 +366,7 @@ def load_model(
         "trained_rates": {k: list(v) for k, v in loaded.rates.items()},
         "dtype": str(next(loaded.llm.parameters()).dtype).removeprefix("torch."),
         "format": facts["avsr_format"],
+        "confidence": "raw" if calibration is None else "calibrated",
     }
     return Recogniser(
         loaded.to(chosen),
@@ -329,6 +375,7 @@ def load_model(
         about,
         alignment=alignment,
         local_files_only=local_files_only,
+        calibration=calibration,
     )
 
 

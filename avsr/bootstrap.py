@@ -6,7 +6,7 @@ of two systems.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 __all__ = ["Comparison", "Interval", "compare", "interval"]
 
 Counts = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
 _CHUNK = 2_000_000  # indices drawn at a time: bounds the memory, not the result
 
 
@@ -59,15 +60,19 @@ def interval(
     samples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
+    clusters: Sequence[str] | None = None,
 ) -> Interval:
     """Bootstrap the corpus error rate.
 
     Args:
-        edits: errors of each utterance, shape [utterances].
+        edits: errors of each utterance, shape [utterances]; means over runs or differences of
+            systems need not be whole.
         lengths: reference units of each utterance, shape [utterances].
         samples: number of draws, at least 1.
         seed: of the draws; the same seed gives the same interval.
         level: share of the draws inside the interval.
+        clusters: a name for each utterance, such as its speaker; those of one name are drawn
+            together, for they err together. None draws utterances.
 
     Returns:
         The interval between order statistics of the drawn rates (no interpolation).
@@ -75,7 +80,7 @@ def interval(
     Raises:
         ValueError: nothing to draw from, or arrays of different shapes.
     """
-    edits, lengths = _counts(edits), _counts(lengths)
+    edits, lengths = _sums(edits, clusters), _sums(lengths, clusters)
     _check(samples, edits, lengths)
     rates = np.concatenate(
         [_rate(edits[drawn], lengths[drawn]) for drawn in _draws(len(edits), samples, seed)]
@@ -91,6 +96,7 @@ def compare(
     samples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
+    clusters: Sequence[str] | None = None,
 ) -> Comparison:
     """Bootstrap the relative difference of two systems, drawing the same utterances for both.
 
@@ -101,6 +107,7 @@ def compare(
         samples: number of draws, at least 1.
         seed: of the draws.
         level: share of the draws inside the interval.
+        clusters: as for `interval`.
 
     Returns:
         The difference over all utterances, its interval, and how often the second system won.
@@ -108,7 +115,7 @@ def compare(
     Raises:
         ValueError: nothing to draw from, or arrays of different shapes.
     """
-    first, second, lengths = _counts(first), _counts(second), _counts(lengths)
+    first, second, lengths = (_sums(each, clusters) for each in (first, second, lengths))
     _check(samples, first, second, lengths)
     relative, wins = [], 0
     for drawn in _draws(len(lengths), samples, seed):
@@ -120,11 +127,18 @@ def compare(
     return Comparison(float(whole[0]), found, wins / samples)
 
 
-def _counts(values: npt.ArrayLike) -> Counts:
-    return np.asarray(values, dtype=np.int64)
+def _sums(values: npt.ArrayLike, clusters: Sequence[str] | None) -> Sums:
+    """What is drawn: a number for each utterance, or the sum of each cluster."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if clusters is None:
+        return numbers
+    if numbers.shape != (len(clusters),):
+        raise ValueError(f"{len(clusters)} clusters for numbers of shape {numbers.shape}")
+    names, where = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    return np.bincount(where, weights=numbers, minlength=len(names)).astype(np.float64)
 
 
-def _check(samples: int, *arrays: Counts) -> None:
+def _check(samples: int, *arrays: Sums) -> None:
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise ValueError(f"one count for each utterance, got shapes {sorted(shapes)}")
@@ -140,21 +154,20 @@ def _draws(utterances: int, samples: int, seed: int) -> Iterator[Counts]:
         yield random.integers(utterances, size=(min(step, samples - start), utterances))
 
 
-def _rate(edits: Counts, lengths: Counts) -> npt.NDArray[np.float64]:
-    rates: npt.NDArray[np.float64] = edits.sum(axis=1) / np.maximum(lengths.sum(axis=1), 1)
+def _rate(edits: Sums, lengths: Sums) -> Sums:
+    rates: Sums = edits.sum(axis=1) / np.maximum(lengths.sum(axis=1), 1)
     return rates
 
 
-def _relative(before: Counts, after: Counts) -> npt.NDArray[np.float64]:
+def _relative(before: Sums, after: Sums) -> Sums:
     """(after - before) / before; 0 where neither has errors, infinite where only the second has."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios: npt.NDArray[np.float64] = np.where(after == before, 0.0, (after - before) / before)
+        ratios: Sums = np.where(after == before, 0.0, (after - before) / before)
     return ratios
 
 
-def _percentiles(
-    values: npt.NDArray[np.float64], level: float, samples: int, seed: int
-) -> Interval:
-    ends = [(1 - level) / 2, (1 + level) / 2]
+def _percentiles(values: Sums, level: float, samples: int, seed: int) -> Interval:
+    # (1 - 0.95) / 2 lies a hair above 0.025: unrounded, the lower end would be one draw too high.
+    ends = [round((1 - level) / 2, 12), round((1 + level) / 2, 12)]
     low, high = np.quantile(values, ends, method="inverted_cdf")
     return Interval(float(low), float(high), level, samples, seed)

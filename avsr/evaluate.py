@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from avsr.alignment import by_length
 from avsr.api import Recogniser
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError
@@ -65,6 +66,7 @@ class EvalOptions:
         batch_size: clips decoded together.
         samples: bootstrap draws.
         seed: of the draws, and of the place in the noise where each clip's begins.
+        bootstrap_by: what the bootstrap draws.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -73,6 +75,7 @@ class EvalOptions:
     batch_size: int = 8
     samples: int = DRAWS
     seed: int = 0
+    bootstrap_by: Literal["utterance", "speaker"] = "utterance"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Heard:
         seconds: work, from the file to the text.
         truncated: the text was cut at the token limit.
         error: why it failed, or None.
+        stages: the work by stage.
     """
 
     item: Item
@@ -94,6 +98,7 @@ class Heard:
     seconds: float = 0.0
     truncated: bool = False
     error: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,16 @@ class Row:
         return self._share(sum(one.seconds for one in self._read))
 
     @property
+    def rtf_by_stage(self) -> dict[str, float]:
+        """The parts of `rtf`: media, lips, towers, language model."""
+        found: dict[str, float] = {}
+        for stage in dict.fromkeys(name for one in self._read for name in one.stages):
+            share = self._share(sum(one.stages.get(stage, 0.0) for one in self._read))
+            if share is not None:
+                found[stage] = share
+        return found
+
+    @property
     def truncated(self) -> int:
         """Texts cut at the token limit."""
         return sum(one.truncated for one in self.heard)
@@ -146,9 +161,14 @@ class Row:
             "failed": len(self.failed),
             "tokens_per_second": self.tokens_per_second,
             "rtf": self.rtf,
+            "rtf_by_stage": self.rtf_by_stage,
             "empty_share": self.score.empty / clips,
             "truncated_share": self.truncated / clips,
             **self.score.to_dict(),
+            "lengths": [
+                {"name": group.name, "utterances": group.utterances, "wer": group.words.rate}
+                for group in by_length(self.score)
+            ],
             "hypotheses": [
                 {
                     "id": one.item.id,
@@ -283,6 +303,7 @@ def _row(condition: Condition, heard: Sequence[Heard], options: EvalOptions) -> 
         options.normalizer,
         samples=options.samples,
         seed=options.seed,
+        clusters=[one.item.speaker for one in heard] if options.bootstrap_by == "speaker" else None,
     )
     return Row(condition, result, tuple(heard))
 
@@ -321,6 +342,7 @@ def _ours(
             tokens=made.tokens["audio"] + made.tokens["video"],
             seconds=made.timing["total"],
             truncated=made.truncated,
+            stages={k: v for k, v in made.timing.items() if k not in ("total", "rtf")},
         )
         for made in results
     ]

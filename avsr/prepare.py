@@ -6,23 +6,24 @@ Data: path -> Prepared(wave [S], crops [T, 96, 96], warnings).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from avsr.errors import ConfigError, MediaError, RoiError
+from avsr.fetch import sha256_of
 from avsr.weights import resolve
 from experts import Task
 from frontends.lips import LipTracker, given
 from frontends.media import Clip, open_clip
 
-__all__ = ["Modality", "Prepared", "Preparer", "RoiMode"]
+__all__ = ["Modality", "Prepared", "Preparer", "RoiMode", "source_of"]
 
 SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
 SHORT = 0.4  # s; hardly a word fits in less
@@ -45,6 +46,7 @@ class Prepared:
         timing: seconds spent on each stage so far.
         audio: audio features [Ta, D], after encoding.
         video: video features [Tv, D], after encoding.
+        source: what the file is, for the transcript's `input`: hash, frame rate, streams.
     """
 
     path: str
@@ -57,6 +59,7 @@ class Prepared:
     timing: dict[str, float] = field(default_factory=dict)
     audio: Tensor | None = None
     video: Tensor | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Preparer:
@@ -95,6 +98,7 @@ class Preparer:
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
             clip = open_clip(path)
+            source = source_of(clip)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
@@ -110,8 +114,9 @@ class Preparer:
         task: Task = "a" if crops is None else "v" if wave is None else "av"
         if clip.duration < SHORT:
             warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
+        told = tuple(warnings)
         return Prepared(
-            str(path), clip.duration, task, wave, crops, coverage, tuple(warnings), timing
+            str(path), clip.duration, task, wave, crops, coverage, told, timing, source=source
         )
 
     def _sound(
@@ -167,6 +172,16 @@ class Preparer:
             folder = resolve("face-models", local_files_only=self.local_files_only)
             self._tracker = LipTracker(weights=Path(folder))
         return self._tracker
+
+
+def source_of(clip: Clip) -> dict[str, Any]:
+    """What tells this file from others: its hash, frame rate and streams."""
+    there = {"audio": clip.audio, "video": clip.video}
+    return {
+        "sha256": sha256_of(Path(clip.path)),
+        "fps": None if clip.video is None else clip.video.fps,
+        "streams": [name for name, track in there.items() if track is not None],
+    }
 
 
 @contextmanager

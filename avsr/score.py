@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
@@ -71,12 +72,21 @@ class ErrorCounts:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One pair as it was compared, after the normaliser, and its counts."""
+    """One pair as it was compared, after the normaliser, and its counts.
+
+    Args:
+        reference: what was said.
+        hypothesis: what was heard.
+        words: counts in words.
+        characters: counts in characters.
+        alignment: word against word, said and heard; "" where one side has none.
+    """
 
     reference: str
     hypothesis: str
     words: ErrorCounts
     characters: ErrorCounts
+    alignment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,7 @@ def score(
     *,
     samples: int = DRAWS,
     seed: int = 0,
+    clusters: Sequence[str] | None = None,
 ) -> Score:
     """Compare hypotheses with references, one to one.
 
@@ -151,6 +162,7 @@ def score(
         normalizer: a name of `avsr.normalize.NORMALIZERS`, or a `Normalizer`; for both sides.
         samples: bootstrap draws of the intervals; 0 for none.
         seed: of the draws.
+        clusters: a name for each pair, such as its speaker, by which the bootstrap draws.
 
     Returns:
         Counts, rates and intervals.
@@ -167,20 +179,29 @@ def score(
         )
     if not said:
         raise AvsrError("nothing to score", todo="Give at least one reference.")
-    words = _counts(jiwer.process_words(said, heard).alignments)
+    aligned = jiwer.process_words(said, heard).alignments
+    words = _counts(aligned)
     characters = _counts(jiwer.process_characters(said, heard).alignments)
-    pairs = tuple(map(Utterance, said, heard, words, characters))
+    columns = map(_columns, said, heard, aligned)
+    pairs = tuple(map(Utterance, said, heard, words, characters, columns))
     return Score(
         words=sum(words, ErrorCounts()),
         characters=sum(characters, ErrorCounts()),
         utterances=pairs,
         normalizer=rules.version,
-        wer_interval=_interval(words, samples, seed),
-        cer_interval=_interval(characters, samples, seed),
+        wer_interval=_interval(words, samples, seed, clusters),
+        cer_interval=_interval(characters, samples, seed, clusters),
     )
 
 
-def compare(first: Score, second: Score, *, samples: int = DRAWS, seed: int = 0) -> Comparison:
+def compare(
+    first: Score,
+    second: Score,
+    *,
+    samples: int = DRAWS,
+    seed: int = 0,
+    clusters: Sequence[str] | None = None,
+) -> Comparison:
     """Compare two systems on the same utterances, by word errors.
 
     Args:
@@ -188,6 +209,7 @@ def compare(first: Score, second: Score, *, samples: int = DRAWS, seed: int = 0)
         second: the system in question.
         samples: bootstrap draws, at least 1.
         seed: of the draws.
+        clusters: as for `score`.
 
     Returns:
         The relative difference of the word error rates, negative where the second is better.
@@ -206,6 +228,7 @@ def compare(first: Score, second: Score, *, samples: int = DRAWS, seed: int = 0)
         [pair.words.reference for pair in first.utterances],
         samples=samples,
         seed=seed,
+        clusters=clusters,
     )
 
 
@@ -232,11 +255,26 @@ def _counts(alignments: Sequence[Sequence[jiwer.AlignmentChunk]]) -> list[ErrorC
     return counts
 
 
-def _interval(counts: Sequence[ErrorCounts], samples: int, seed: int) -> Interval | None:
+def _columns(
+    said: str, heard: str, chunks: Sequence[jiwer.AlignmentChunk]
+) -> tuple[tuple[str, str], ...]:
+    """Word against word."""
+    left, right = said.split(), heard.split()
+    found: list[tuple[str, str]] = []
+    for chunk in chunks:
+        first = left[chunk.ref_start_idx : chunk.ref_end_idx]
+        second = right[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        found += zip_longest(first, second, fillvalue="")
+    return tuple(found)
+
+
+def _interval(
+    counts: Sequence[ErrorCounts], samples: int, seed: int, clusters: Sequence[str] | None
+) -> Interval | None:
     if samples < 1:
         return None
     edits, lengths = [c.edits for c in counts], [c.reference for c in counts]
-    return bootstrap.interval(edits, lengths, samples=samples, seed=seed)
+    return bootstrap.interval(edits, lengths, samples=samples, seed=seed, clusters=clusters)
 
 
 class _Callable(ModuleType):

@@ -13,25 +13,28 @@ from typing import Any, Literal
 __all__ = ["SCHEMA", "Modality", "Segment", "Transcript", "Word"]
 
 SCHEMA = "avsr.transcript/1"
-"""Name and version of the dictionary that `Transcript.to_dict` makes."""
+"""Name and version of the dictionary that `Transcript.to_dict` makes.
+
+What may stand in it is told by `avsr/schemas/transcript-1.json`, a JSON Schema.
+"""
 
 Modality = Literal["a", "v", "av"]
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word with its place in the clip.
+    """One word with its place in the clip, where that is known.
 
     Args:
         text: the word as written in the segment.
-        start: first moment of the word, in seconds of clip time.
-        end: last moment of the word, in seconds of clip time.
-        confidence: probability in 0..1, or None where no aligner gave one.
+        start: first moment of the word, in seconds of clip time; None unless an aligner ran.
+        end: last moment of the word, in seconds of clip time; None unless an aligner ran.
+        confidence: how likely it is right, in 0..1; None where nothing tells.
     """
 
     text: str
-    start: float
-    end: float
+    start: float | None = None
+    end: float | None = None
     confidence: float | None = None
 
 
@@ -45,7 +48,8 @@ class Segment:
         text: what was said; empty where the model heard nothing.
         avg_logprob: mean natural log-probability of the text's tokens, or None.
         truncated: whether decoding stopped at its token limit before the end of the sentence.
-        words: word times, empty unless an aligner ran; never interpolated.
+        words: the words one by one; their times are never interpolated.
+        confidence: how likely the words are right, mean over them; None where nothing tells.
     """
 
     start: float
@@ -54,6 +58,7 @@ class Segment:
     avg_logprob: float | None = None
     truncated: bool = False
     words: tuple[Word, ...] = ()
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,10 @@ class Transcript:
         """Whether any segment was cut at the token limit."""
         return any(segment.truncated for segment in self.segments)
 
+    def __str__(self) -> str:
+        """Return the text, as a person would read it."""
+        return self.text
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and finite numbers, ready for JSON.
 
@@ -113,6 +122,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "end": _plain(segment.end),
         "text": segment.text,
         "avg_logprob": _plain(segment.avg_logprob),
+        "confidence": _plain(segment.confidence),
         "truncated": segment.truncated,
         "words": [
             {

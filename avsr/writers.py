@@ -6,16 +6,19 @@ UTF-8 without a byte order mark, with LF line ends; SubRip times have a comma, W
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from avsr.transcript import Transcript
 
-__all__ = ["FORMATS", "Cue", "cues", "render", "write", "write_atomic"]
+__all__ = ["FORMATS", "Cue", "cues", "render", "sweep", "write", "write_atomic"]
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,42 @@ def write_atomic(path: str | Path, text: str) -> None:
         OSError: the folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".avsr-{secrets.token_hex(6)}.tmp")
+    part, file = _part(path)
     try:
-        with open(part, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+            os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the parts that killed writers left in a folder; those of living ones stay.
+
+    A writer holds a lock on its part, of which the system lets go when the process dies.
+
+    Args:
+        folder: where `write_atomic` wrote.
+    """
+    for part in Path(folder).glob(".avsr-????????????.tmp"):
+        with suppress(OSError), open(part, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+def _part(path: Path) -> tuple[Path, TextIO]:
+    """A new file beside the one to come, locked."""
+    while True:
+        part = path.with_name(f".avsr-{secrets.token_hex(6)}.tmp")
+        file = open(part, "x", encoding="utf-8", errors="backslashreplace", newline="\n")
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink > 0:
+            return part, file
+        file.close()  # swept away in the moment before the lock
 
 
 def _one_line(text: str) -> str:

@@ -6,8 +6,10 @@ Clip -> Roi: uint8 grey [T, 96, 96] at 25 pictures a second, upright, centred, o
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -21,7 +23,7 @@ from frontends.frames import Frame
 from frontends.roi_align import POINTS, SIDE
 from frontends.roi_weave import Weaver
 
-__all__ = ["LipTracker", "Roi", "given"]
+__all__ = ["LipStream", "LipTracker", "Roi", "given", "given_stream"]
 
 FPS = 25.0
 LEAST = 0.5  # score of a mesh that is a face
@@ -74,30 +76,98 @@ class LipTracker:
             RoiError: no picture track, or no face in any picture.
             MediaError: the picture cannot be decoded.
         """
-        frames = _pictures(clip)
-        with self._lock:
-            follower = _Follower(self._detector, self._mesh)
-            weaver = Weaver()
-            crops: list[NDArray[np.uint8]] = []
-            for frame in frames:
-                crops += weaver.add(frame.image, *follower.step(frame.image))
-            crops += weaver.finish()
-        where = clip.path
-        if follower.tracked == 0:
+        stream = self.follow(clip)
+        crops = [crop for crop, _ in stream]
+        if stream.tracked == 0:
             raise RoiError(
                 "no face in any picture",
-                where=where,
+                where=clip.path,
                 todo="Use the sound alone (modality 'a'), or give mouth crops (roi 'given')",
             )
-        coverage = follower.tracked / follower.seen
-        warnings = list(getattr(frames, "warnings", ()))
-        if follower.faces > 1:
-            warnings.append(f"{follower.faces} faces at once; the largest was followed")
-        if follower.moves:
-            warnings.append(f"the face followed changed {follower.moves} times")
-        if coverage < PROPER:
-            warnings.append(f"a face was tracked in only {coverage:.0%} of the pictures")
-        return Roi(np.stack(crops), coverage, follower.faces, tuple(warnings))
+        return Roi(np.stack(crops), stream.coverage, stream.faces, stream.warnings)
+
+    def follow(self, clip: Clip, *, first: int = 0, count: int | None = None) -> LipStream:
+        """Cut the mouth out of one picture after the other, for clips too long to hold.
+
+        Args:
+            clip: with a picture track.
+            first: number of the first picture wanted, at 25 a second.
+            count: how many are wanted; None for all that follow.
+
+        Raises:
+            RoiError: no picture track.
+        """
+        frames = _pictures(clip)
+        end = None if count is None else first + count
+        follower = _Follower(self._detector, self._mesh)
+        return LipStream(frames, islice(frames, first, end), follower, self._lock)
+
+
+class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
+    """Mouth crops [96, 96] in order, each with whether the face was tracked in its picture.
+
+    Made by `LipTracker.follow`. What is told of the whole track is known once it is through.
+    """
+
+    def __init__(
+        self,
+        reader: Iterator[Frame],
+        frames: Iterator[Frame],
+        follower: _Follower,
+        lock: threading.Lock,
+    ) -> None:
+        self._reader, self._frames, self._follower, self._lock = reader, frames, follower, lock
+        self._made = self._weave()
+
+    def __next__(self) -> tuple[NDArray[np.uint8], bool]:
+        """Return the next crop."""
+        return next(self._made)
+
+    @property
+    def tracked(self) -> int:
+        """Pictures in which the face was tracked, so far."""
+        return self._follower.tracked
+
+    @property
+    def faces(self) -> int:
+        """The most faces at once, so far."""
+        return self._follower.faces
+
+    @property
+    def coverage(self) -> float:
+        """Share of pictures in which the face was tracked, so far."""
+        return self._follower.tracked / max(1, self._follower.seen)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader of a result must know about the track."""
+        found = list(getattr(self._reader, "warnings", ()))
+        if self.faces > 1:
+            found.append(f"{self.faces} faces at once; the largest was followed")
+        if self._follower.moves:
+            found.append(f"the face followed changed {self._follower.moves} times")
+        if self.coverage < PROPER:
+            found.append(f"a face was tracked in only {self.coverage:.0%} of the pictures")
+        return tuple(found)
+
+    def _weave(self) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+        weaver, seen = Weaver(), deque[bool]()
+        for frame in self._frames:
+            with self._lock:  # one interpreter serves one picture at a time
+                points, track = self._follower.step(frame.image)
+            seen.append(points is not None)
+            for crop in weaver.add(frame.image, points, track):
+                yield crop, seen.popleft()
+        for crop in weaver.finish():
+            yield crop, seen.popleft()
+
+
+def given_stream(
+    clip: Clip, *, first: int = 0, count: int | None = None
+) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """The same of a clip that already is a mouth crop; see `given`."""
+    frames = islice(_pictures(clip), first, None if count is None else first + count)
+    return ((_square(frame.image), True) for frame in frames)
 
 
 def given(clip: Clip) -> Roi:
@@ -118,16 +188,22 @@ def given(clip: Clip) -> Roi:
     warnings: list[str] = []
     for frame in frames:
         height, width = frame.image.shape[:2]
-        side = min(height, width)
-        x, y = (width - side) // 2, (height - side) // 2
-        square = np.ascontiguousarray(frame.image[y : y + side, x : x + side])
-        grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
-        how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-        crops.append(np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), dtype=np.uint8))
+        crops.append(_square(frame.image))
         if height != width and not warnings:
             warnings.append(f"the given crop is {width}x{height}; its middle square is used")
     warnings += getattr(frames, "warnings", ())
     return Roi(np.stack(crops), 1.0, 1, tuple(warnings))
+
+
+def _square(image: Image) -> NDArray[np.uint8]:
+    """The middle square of a picture, grey, 96x96."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    x, y = (width - side) // 2, (height - side) // 2
+    square = np.ascontiguousarray(image[y : y + side, x : x + side])
+    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), dtype=np.uint8)
 
 
 def _pictures(clip: Clip) -> Iterator[Frame]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import av
 import av.error
@@ -23,8 +23,9 @@ from frontends.container import REPAIR, Deadline, Limits, decodable, open_contai
 from frontends.errors import MediaError
 from frontends.frames import picture_stream, shown_size
 from frontends.sound import RATE, Sound
+from frontends.spool import SpooledSound
 
-__all__ = ["Clip", "Frame", "Limits", "VideoInfo", "open_clip"]
+__all__ = ["Clip", "Frame", "Limits", "VideoInfo", "media_seconds", "open_clip"]
 
 EXACT = ("mov", "matroska", "avi", "wav", "flac")  # formats whose header knows the length
 SHORT = 0.25  # s; a track that ends so much before its header says is cut short
@@ -36,6 +37,7 @@ def open_clip(
     *,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     streams: Literal["av", "a", "v"] = "av",
+    spool: IO[bytes] | None = None,
 ) -> Clip:
     """Open a media file: decode its sound, measure its picture, put both on one clock.
 
@@ -46,6 +48,8 @@ def open_clip(
         path: video or sound file.
         limits: what the file may cost.
         streams: which tracks are wanted; the clock is the same whichever they are.
+        spool: an empty file to keep the sound in, for long media: `Clip.audio` is then a view of it
+            that holds no memory after `frontends.spool.forget`.
 
     Returns:
         The clip; a track that is not there, or not wanted, is None.
@@ -61,6 +65,8 @@ def open_clip(
         container = open_container(path, limits)
     try:
         reading = _Reading(container, str(path), limits, streams)
+        if spool is not None:
+            reading.sound = SpooledSound(limits, str(path), spool)
         reading.walk(deadline)
         return reading.clip()
     finally:
@@ -229,6 +235,20 @@ class _Reading:
         both = max((e for e in (self.sound.end, self.end) if math.isfinite(e)), default=0.0)
         whole = (self.container.duration or 0) / av.time_base
         return whole if both < whole - SHORT else None  # the header speaks of the longer track
+
+
+def media_seconds(path: str | Path, *, limits: Limits = Limits()) -> float | None:  # noqa: B008
+    """Length of a media file by its header; None where there is no telling without reading it."""
+    try:
+        with Deadline(limits, str(path)).running():
+            container = open_container(Path(path), limits)
+    except MediaError:
+        return None
+    try:
+        length = container.duration
+        return None if length is None or length <= 0 else length / av.time_base
+    finally:
+        container.close()
 
 
 def _sound_stream(container: InputContainer) -> AudioStream | None:

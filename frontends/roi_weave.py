@@ -27,6 +27,9 @@ class _Moment:
     run: int
 
 
+_GONE = _Moment(None, -1)
+
+
 @dataclass
 class Weaver:
     """Makes each crop a few pictures after it was given the picture.
@@ -102,6 +105,8 @@ class Weaver:
                 crops.append(np.zeros((SIDE, SIDE), dtype=np.uint8))
             else:
                 crops.append(crop(patch, place(smooth(*near))))
+            if index >= WINDOW:  # no later picture is averaged with that one
+                self.moments[index - WINDOW] = _GONE
             self.made += 1
         return crops
 

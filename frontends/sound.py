@@ -12,6 +12,7 @@ from frontends.container import Limits
 __all__ = ["RATE", "Sound"]
 
 RATE = 16_000
+BLOCK = 60 * RATE  # samples looked at together
 GAP = 0.05  # s; below it a jump of time stamps is rounding, above it lost or doubled sound
 # Shares of the channels in the mono mix (ITU-R BS.775, normalised to sum 1); the rest count 0.5.
 SHARES = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
@@ -74,17 +75,40 @@ class Sound:
             self.warnings.append(
                 f"the sound has {self._jumps} gaps or overlaps, kept in step by its time stamps"
             )
-        if not self._pcm:
+        if self._size() == 0:
             return None
         pad = max(0, round(late * RATE))
-        self.limits.check_seconds(late + len(self._pcm) / 4 / RATE, self.where)
-        self.limits.check_bytes(4 * pad + len(self._pcm), self.where)
-        self._pcm[:0] = bytes(4 * pad)
-        wave = np.frombuffer(self._pcm, dtype=np.float32)
-        if not (np.isfinite(wave.min()) and np.isfinite(wave.max())):
+        self.limits.check_seconds(late + self._size() / 4 / RATE, self.where)
+        self.limits.check_bytes(4 * pad + self._size(), self.where)
+        wave = self._wave(pad)
+        silenced = [self._silence(wave[at : at + BLOCK]) for at in range(0, len(wave), BLOCK)]
+        if any(silenced):
             self.warnings.append("the sound holds values that are not numbers; they are silenced")
-            np.nan_to_num(wave, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return wave
+
+    def _size(self) -> int:
+        """Bytes gathered."""
+        return len(self._pcm)
+
+    def _append(self, data: bytes) -> None:
+        self._pcm += data
+
+    def _resize(self, size: int) -> None:
+        """Cut to so many bytes, or fill up with silence."""
+        del self._pcm[size:]
+        self._pcm += bytes(size - len(self._pcm))
+
+    def _wave(self, pad: int) -> NDArray[np.float32]:
+        """What was gathered, behind so many samples of silence."""
+        self._pcm[:0] = bytes(4 * pad)
+        return np.frombuffer(self._pcm, dtype=np.float32)
+
+    def _silence(self, block: NDArray[np.float32]) -> bool:
+        """Put 0 for what is no number; say whether there was any."""
+        if np.isfinite(block.min()) and np.isfinite(block.max()):
+            return False
+        np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return True
 
     def _mix(self, frame: AudioFrame) -> AudioFrame:
         """One channel, by shares that sum to 1 (libswresample would add 3 dB to stereo)."""
@@ -119,8 +143,7 @@ class Sound:
         target = max(0, round(self._heard * RATE))
         self._heard = max(0.0, self._heard)
         self.limits.check_bytes(4 * target, self.where)
-        del self._pcm[4 * target :]
-        self._pcm += bytes(4 * target - len(self._pcm))
+        self._resize(4 * target)
 
     def _drain(self) -> None:
         """Empty the resampler and start it afresh."""
@@ -134,8 +157,8 @@ class Sound:
             self._mono = None
 
     def _keep(self, block: av.AudioFrame) -> None:
-        self.limits.check_bytes(len(self._pcm) + 4 * block.samples, self.where)
-        self._pcm += np.ascontiguousarray(block.to_ndarray(), dtype=np.float32).tobytes()
+        self.limits.check_bytes(self._size() + 4 * block.samples, self.where)
+        self._append(np.ascontiguousarray(block.to_ndarray(), dtype=np.float32).tobytes())
 
 
 def _sane(frame: AudioFrame) -> bool:

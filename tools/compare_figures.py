@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avsr import bootstrap
+
 DRAWS, SEED = 5000, 0
 Floats = NDArray[np.float64]
 
@@ -121,11 +123,6 @@ def methods(reports: Iterable[Mapping[str, Any]]) -> dict[str, Method]:
     return {name: Method(found) for name, found in groups.items()}
 
 
-def draws(utterances: int, samples: int = DRAWS, seed: int = SEED) -> NDArray[np.int64]:
-    """Indices [samples, utterances] of the bootstrap."""
-    return np.random.default_rng(seed).integers(utterances, size=(samples, utterances))
-
-
 def ratio(terms: Sequence[tuple[float, Floats]], words: Floats) -> Figure:
     """Weighted sum of errors by words, and the interval of it over utterances.
 
@@ -134,10 +131,8 @@ def ratio(terms: Sequence[tuple[float, Floats]], words: Floats) -> Figure:
         words: reference words [U].
     """
     total: Floats = np.sum([weight * errors for weight, errors in terms], axis=0)
-    picks = draws(len(words))
-    found = total[picks].sum(1) / np.maximum(words[picks].sum(1), 1)
-    low, high = np.quantile(found, (0.025, 0.975), method="inverted_cdf")
-    return Figure(float(total.sum() / max(words.sum(), 1)), float(low), float(high))
+    span = bootstrap.interval(total, words, samples=DRAWS, seed=SEED)
+    return Figure(float(total.sum() / max(words.sum(), 1)), span.low, span.high)
 
 
 def error(method: Method, key: Condition) -> Figure:

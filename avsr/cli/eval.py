@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,15 @@ from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
+from avsr.cli.score import add_gate, gate, save
 from avsr.errors import AvsrError
 from avsr.manifest import Item, read_manifest
 from avsr.normalize import NORMALIZERS
 from avsr.rates import Rates
-from avsr.writers import write_atomic
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
+    from avsr.bootstrap import Comparison
     from avsr.evaluate import Condition, EvalOptions, Row
 
 __all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
@@ -102,6 +105,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         how, "--seed", type=whole, default=0, metavar="N", help="of draws and noise (default: 0)"
     )
     add_option(how, "--output-json", type=Path, metavar="FILE", help="figures and every text")
+    add_option(how, "--output-markdown", type=Path, metavar="FILE", help="the table for a page")
+    add_option(how, "--output-csv", type=Path, metavar="FILE", help="the table for a spreadsheet")
+    add_option(
+        how, "--against", type=Path, metavar="FILE", help="an earlier --output-json to compare with"
+    )
+    add_option(
+        how,
+        "--bootstrap-by",
+        default="utterance",
+        choices=["utterance", "speaker"],
+        help="what the bootstrap draws (default: %(default)s)",
+    )
+    add_gate(how)
     add_option(how, "-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -116,17 +132,63 @@ def _run(args: argparse.Namespace) -> int:
         print(f"avsr eval: error: {wrong}", file=sys.stderr)
         return USAGE
     items = _items(args)
+    older = None if args.against is None else _older(args)
     recogniser = load(args)
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
     rows = _rows(recogniser, items, args)
     print(_table(rows))
+    against = [] if older is None else _compared(rows, older, args)
     if args.output_json is not None:
-        _write(args.output_json, rows, recogniser, args)
+        _write(args.output_json, rows, recogniser, args, against)
+    _tables(rows, args)
     failed = {one.item.id: one.error for row in rows for one in row.failed}
     for name, error in failed.items():
         print(f"{one_line(name)}: error: {one_line(error)}", file=sys.stderr)
-    return FAILED if failed else OK
+    highest = max((row.score.wer for row in rows), default=0.0)
+    return max(FAILED if failed else OK, gate(highest, args.max_wer, "avsr eval"))
+
+
+def _older(args: argparse.Namespace) -> Any:
+    from avsr.eval_report import read_report
+
+    return read_report(args.against)
+
+
+def _compared(
+    rows: Sequence[Row], older: Any, args: argparse.Namespace
+) -> Sequence[Comparison | None]:
+    """Compare with the earlier report, a line each."""
+    from avsr.eval_report import compared
+
+    how = {"samples": args.samples, "seed": args.seed, "by": args.bootstrap_by}
+    found = compared(rows, older, **how)
+    for row, one in zip(rows, found, strict=True):
+        name = f"{row.condition.system} {row.condition.task} {_pair(row.condition.rates)}"
+        told = "not in the earlier report" if one is None else _sentence(one)
+        print(f"{name}: {told}")
+    return found
+
+
+def _sentence(one: Comparison) -> str:
+    from avsr.score_report import sentence
+
+    return sentence(one, "the earlier report")
+
+
+def _finite(value: Any) -> Any:
+    from avsr.score_report import finite
+
+    return finite(value)
+
+
+def _tables(rows: Sequence[Row], args: argparse.Namespace) -> None:
+    from avsr.eval_report import csv_table, markdown_table
+
+    if args.output_markdown is not None:
+        save(args.output_markdown, f"{markdown_table(rows)}\n", "--output-markdown")
+    if args.output_csv is not None:
+        save(args.output_csv, csv_table(rows), "--output-csv")
 
 
 def _usage(args: argparse.Namespace) -> str | None:
@@ -135,8 +197,9 @@ def _usage(args: argparse.Namespace) -> str | None:
         return "--snr needs --noise"
     if args.noise is not None and not noisy:
         return "--noise needs --snr"
-    if args.output_json is not None and not args.output_json.absolute().parent.is_dir():
-        return f"no folder for {one_line(args.output_json)}"
+    for path in (args.output_json, args.output_markdown, args.output_csv):
+        if path is not None and not path.absolute().parent.is_dir():
+            return f"no folder for {one_line(path)}"
     return None
 
 
@@ -152,6 +215,9 @@ def _items(args: argparse.Namespace) -> list[Item]:
             where=str(args.manifest),
             todo="Check --split, --corpus and --speaker.",
         )
+    if args.bootstrap_by == "speaker" and not all(item.speaker for item in items):
+        todo = "Give each line of the manifest its speaker."
+        raise AvsrError("the speakers are not known", where=str(args.manifest), todo=todo)
     return items
 
 
@@ -224,6 +290,7 @@ def _options(args: argparse.Namespace) -> EvalOptions:
         batch_size=args.batch_size,
         samples=args.samples,
         seed=args.seed,
+        bootstrap_by=args.bootstrap_by,
     )
 
 
@@ -248,7 +315,11 @@ def _snrs(text: str) -> tuple[float | None, ...]:
 
 
 def _write(
-    path: Path, rows: Sequence[Row], recogniser: Recogniser, args: argparse.Namespace
+    path: Path,
+    rows: Sequence[Row],
+    recogniser: Recogniser,
+    args: argparse.Namespace,
+    against: Sequence[Comparison | None],
 ) -> None:
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -263,13 +334,19 @@ def _write(
         },
         "noise": None if args.noise is None else str(args.noise),
         "seed": args.seed,
+        "bootstrap_by": args.bootstrap_by,
+        "peak_memory_bytes": _peak(),
         "rows": [row.to_dict() for row in rows],
     }
-    try:
-        write_atomic(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
-    except OSError as error:
-        what = f"cannot write the report: {error.strerror}"
-        raise AvsrError(what, where=str(path), todo="Choose another --output-json.") from error
+    for row, one in zip(report["rows"], against, strict=bool(against)):
+        row["against"] = None if one is None else _finite(asdict(one))
+    save(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n", "--output-json")
+
+
+def _peak() -> int:
+    """Most memory that this process ever held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 _HEAD = (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
-from avsr.cli.options import add_option
+from avsr.cli.options import add_option, count
 from avsr.cli.outcome import SETUP, USAGE
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
 
-__all__ = ["add_compress", "add_ctc_weight", "add_model", "load"]
+__all__ = ["add_compress", "add_ctc_weight", "add_model", "load", "offline"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +22,21 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         parser,
         "-m",
         "--model",
-        default="default",
-        help="'default', a folder with a checkpoint, or a hub id (default: %(default)s)",
+        default=os.environ.get("AVSR_MODEL") or "default",
+        help="'default', a folder with a checkpoint, or a hub id; AVSR_MODEL names another default "
+        "(default: %(default)s)",
     )
     add_option(
         parser,
         "--device",
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)",
+        default=os.environ.get("AVSR_DEVICE") or "auto",
+        help="auto, cpu, cuda, cuda:N or mps; AVSR_DEVICE names another default "
+        "(default: %(default)s)",
     )
     add_option(
         parser,
         "--dtype",
+        "--compute-type",
         default="auto",
         choices=["auto", "float32", "bfloat16", "float16"],
         help="numbers of the frozen parts (default: %(default)s)",
@@ -41,8 +45,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         parser,
         "--local-files-only",
         action="store_true",
-        help="never touch the network; fail if something is not in the cache",
+        help="never touch the network; fail if something is not in the cache; HF_HUB_OFFLINE=1 "
+        "says the same",
     )
+    add_option(parser, "--threads", type=count, metavar="N", help="processor threads of the models")
+
+
+def offline() -> bool:
+    """Whether the environment forbids the network, in the words of Hugging Face's libraries."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "TRUE", "YES"}
 
 
 def add_compress(parser: argparse._ActionsContainer) -> None:
@@ -88,6 +99,11 @@ def load(args: argparse.Namespace) -> Recogniser:
 
     from transformers.utils import logging  # isort: skip
 
+    if getattr(args, "threads", None) is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+
     logging.disable_progress_bar()  # ours is the only one, and warnings go into the transcript
     logging.set_verbosity_error()
     try:
@@ -95,7 +111,7 @@ def load(args: argparse.Namespace) -> Recogniser:
             args.model,
             device=args.device,
             dtype=args.dtype,
-            local_files_only=args.local_files_only,
+            local_files_only=args.local_files_only or offline(),
         )
     except AvsrError as error:
         error.exit_code = SETUP

@@ -22,11 +22,16 @@ def one_line(value: object) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
 
-def guarded(run: Callable[[], int]) -> int:
+def _tell(error: AvsrError) -> None:
+    print(f"avsr: error: {one_line(error)}", file=sys.stderr)
+
+
+def guarded(run: Callable[[], int], tell: Callable[[AvsrError], None] = _tell) -> int:
     """Run a command and turn its known failures into a line on stderr and an exit code.
 
     Args:
         run: does the work and returns an exit code.
+        tell: prints the line of an `AvsrError`.
 
     Returns:
         What `run` returned, the `exit_code` of an `AvsrError`, or 130 after Ctrl-C.
@@ -36,10 +41,10 @@ def guarded(run: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except AvsrError as error:
-        print(f"avsr: error: {one_line(error)}", file=sys.stderr)
+        tell(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("avsr: interrupted", file=sys.stderr)
+        tell(AvsrError("interrupted", exit_code=INTERRUPTED))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): say nothing, also not at interpreter exit.

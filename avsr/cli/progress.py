@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from avsr.cli.outcome import one_line
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    import rich.progress
 
-_CELLS = 20
+__all__ = ["Progress"]
 
 
 class Progress:
     """A progress line on stderr that makes way for whatever else is printed.
+
+    It shows steps done, the stage, time spent, and the real-time factor of the work so far.
 
     Args:
         total: steps there are.
@@ -23,10 +25,10 @@ class Progress:
 
     def __init__(self, total: int, *, show: Literal["auto", "never"] = "auto") -> None:
         """See the class."""
-        self._total = max(total, 1)
-        self._done = 0
-        self._drawn = False
         self._live = show == "auto" and sys.stderr.isatty()
+        self._work, self._media = 0.0, 0.0  # seconds
+        if self._live:
+            self._bar, self._task = _bar(max(total, 1))
 
     def __enter__(self) -> Progress:
         """Return itself."""
@@ -38,19 +40,21 @@ class Progress:
 
     def show(self, doing: str) -> None:
         """Draw the line, with what is being done now."""
-        if not self._live:
-            return
-        full = round(_CELLS * self._done / self._total)
-        bar = "█" * full + "░" * (_CELLS - full)
-        text = f"{bar} {self._done}/{self._total} {one_line(doing)}"
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write(f"\r\x1b[K{text[:width]}")
-        sys.stderr.flush()
-        self._drawn = True
+        if self._live:
+            self._bar.update(self._task, description=one_line(doing))
+            self._bar.start()
+            self._bar.refresh()
 
     def advance(self, steps: int = 1) -> None:
-        """Count finished steps; they are drawn with the next `show`."""
-        self._done = min(self._done + steps, self._total)
+        """Count finished steps."""
+        if self._live:
+            self._bar.advance(self._task, steps)
+
+    def spent(self, work: float, media: float) -> None:
+        """Count seconds of work that went into seconds of media."""
+        self._work, self._media = self._work + work, self._media + media
+        if self._live and self._media > 0:
+            self._bar.update(self._task, rtf=f"RTF {self._work / self._media:.2f}")
 
     def print(self, line: str, file: TextIO | None = None) -> None:
         """Print a line in the progress line's place.
@@ -59,11 +63,40 @@ class Progress:
             line: without its line end.
             file: standard output unless given.
         """
-        self._clear()
+        drawn = self._clear()
         print(line, file=sys.stdout if file is None else file, flush=True)
+        if drawn:
+            self._bar.start()
 
-    def _clear(self) -> None:
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._drawn = False
+    def _clear(self) -> bool:
+        """Take the line away; say whether it stood there."""
+        drawn = self._live and self._bar.live.is_started
+        if drawn:
+            self._bar.stop()
+        return drawn
+
+
+def _bar(total: int) -> tuple[rich.progress.Progress, rich.progress.TaskID]:
+    """A bar that leaves nothing behind; rich is imported only where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    bar = Bar(
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
+        TextColumn("{task.fields[rtf]}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        # Results belong on stdout, also while the line is there: rich would send them to stderr.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    return bar, bar.add_task("", total=total, rtf="")

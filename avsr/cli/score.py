@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from avsr.cli.options import add_option, whole
 from avsr.cli.outcome import FAILED, OK, guarded
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, ConfigError
 from avsr.normalize import NORMALIZERS
+from avsr.writers import write_atomic
 
-__all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
+if TYPE_CHECKING:
+    from avsr.corpus import Pair
+    from avsr.score_report import Report
+
+__all__ = ["SUMMARY", "add_arguments", "add_gate", "gate", "run", "save"]
 
 SUMMARY = "compare two text files or manifests: WER, CER, S/D/I, interval"
-SCHEMA = "avsr.score/1"
 
 _EPILOG = """\
 A text file has one utterance a line, in the same order on both sides; an empty line is an empty
 utterance. A JSON-lines file has one object a line with "text" (in HYP "pred_text" comes first) and
-perhaps "id": where both sides have ids they are matched by id. Rates are total errors over total
-reference words; intervals are drawn over utterances (Bisani and Ney 2004).
+perhaps "id" and "speaker"; a .trn file is sclite's, with "(speaker-id)" at the end of a line: where
+both sides have ids they are matched by id. Rates are total errors over total reference words;
+intervals are drawn over utterances or speakers (Bisani and Ney 2004).
 
 exit status: 0 scored; 1 the files do not fit each other or --max-wer is exceeded; 2 wrong usage;
 130 interrupted.
@@ -35,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Word and character error rates of hypotheses against references."
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("reference", type=Path, metavar="REF", help="text or JSON-lines file")
-    parser.add_argument("hypothesis", type=Path, metavar="HYP", help="text or JSON-lines file")
+    parser.add_argument("reference", type=Path, metavar="REF", help="text, JSON-lines or trn file")
+    parser.add_argument("hypothesis", type=Path, metavar="HYP", help="text, JSON-lines or trn file")
     add_option(
         parser, "--against", type=Path, metavar="HYP", help="an older system to compare with"
     )
@@ -48,7 +53,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how texts are made comparable (default: %(default)s)",
     )
     add_option(
-        parser, "--format", default="table", choices=["table", "json"], help="default: %(default)s"
+        parser,
+        "--missing",
+        default="strict",
+        choices=["strict", "present", "all"],
+        help="a reference without a hypothesis: refuse, leave out, or count as nothing heard "
+        "(default: %(default)s)",
+    )
+    add_option(
+        parser,
+        "--format",
+        default="table",
+        choices=["table", "json", "markdown", "csv"],
+        help="of what is printed (default: %(default)s)",
+    )
+    add_option(parser, "--output-json", type=Path, metavar="FILE", help="write the report as JSON")
+    add_option(parser, "--output-markdown", type=Path, metavar="FILE", help="as Markdown tables")
+    add_option(parser, "--output-csv", type=Path, metavar="FILE", help="as one CSV table")
+    add_option(
+        parser, "--alignments", type=Path, metavar="FILE", help="write words under words, as sclite"
+    )
+    add_option(
+        parser,
+        "--most",
+        type=whole,
+        default=10,
+        metavar="N",
+        help="confusions and worst utterances to report (default: %(default)s)",
     )
     add_option(
         parser,
@@ -58,7 +89,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bootstrap draws; 0 for no interval (default: %(default)s)",
     )
+    add_option(
+        parser,
+        "--bootstrap-by",
+        default="utterance",
+        choices=["utterance", "speaker"],
+        help="what the bootstrap draws (default: %(default)s)",
+    )
     add_option(parser, "--seed", type=whole, default=0, metavar="N", help="default: %(default)s")
+    add_gate(parser)
+
+
+def add_gate(parser: argparse._ActionsContainer) -> None:
+    """Add --max-wer."""
     add_option(
         parser,
         "--max-wer",
@@ -74,31 +117,82 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from avsr.score import Comparison, Score, compare, score
+    from avsr.corpus import match
 
-    def scored(path: Path) -> Score:
-        texts = _match(args.reference, path)
-        return score(*texts, args.normalizer, samples=args.samples, seed=args.seed)
+    pairs = match(args.reference, args.hypothesis, args.missing)
+    older = None if args.against is None else match(args.reference, args.against, args.missing)
+    report = _report(args, pairs, older)
+    forms = _forms(report)
+    print(forms[args.format]().removesuffix("\n"))
+    for form in ("json", "markdown", "csv"):
+        path = getattr(args, f"output_{form}")
+        if path is not None:
+            save(path, f"{forms[form]().rstrip()}\n", f"--output-{form}")
+    if args.alignments is not None:
+        from avsr.alignment import printed
 
-    result = scored(args.hypothesis)
-    against: Comparison | None = None
-    if args.against is not None:
-        older = scored(args.against)
-        against = compare(older, result, samples=max(args.samples, 1), seed=args.seed)
-    if args.format == "json":
-        report = {"schema": SCHEMA, **result.to_dict()}
-        if against is not None:
-            report["against"] = asdict(against)
-        print(json.dumps(_finite(report), indent=2))
-    else:
-        print(_table(result))
-        if against is not None:
-            print(_sentence(against))
-    if args.max_wer is not None and result.wer > args.max_wer:
-        limit = f"{100 * args.max_wer:g} %"
-        print(f"avsr score: WER {100 * result.wer:.2f} % is above {limit}", file=sys.stderr)
-        return FAILED
-    return OK
+        save(args.alignments, "\n".join(printed(report.score, report.ids)), "--alignments")
+    return gate(report.score.wer, args.max_wer, "avsr score")
+
+
+def _forms(report: Report) -> dict[str, Callable[[], str]]:
+    return {
+        "table": report.table,
+        "json": lambda: json.dumps(report.to_dict(), ensure_ascii=False, indent=2),
+        "markdown": report.markdown,
+        "csv": report.csv,
+    }
+
+
+def _report(args: argparse.Namespace, pairs: list[Pair], older: list[Pair] | None) -> Report:
+    from avsr.score import Score, compare, score
+    from avsr.score_report import Report
+
+    if older is not None:  # with --missing present the two may lack different ones
+        both = {pair.id for pair in pairs} & {pair.id for pair in older}
+        pairs, older = ([p for p in side if p.id in both] for side in (pairs, older))
+    speakers = [pair.speaker for pair in pairs]
+    known = all(speakers)
+    if args.bootstrap_by == "speaker" and not known:
+        todo = "Give REF as JSON lines with 'speaker' in each, or as .trn."
+        raise ConfigError("the speakers are not known", where=str(args.reference), todo=todo)
+    clusters = speakers if args.bootstrap_by == "speaker" else None
+
+    def scored(side: list[Pair]) -> Score:
+        texts = [p.reference for p in side], [p.hypothesis for p in side]
+        how = {"samples": args.samples, "seed": args.seed}
+        return score(*texts, args.normalizer, clusters=clusters, **how)
+
+    result = scored(pairs)
+    against = None
+    if older is not None:
+        draws = max(args.samples, 1)
+        against = compare(scored(older), result, samples=draws, seed=args.seed, clusters=clusters)
+    ids = tuple(pair.id for pair in pairs)
+    return Report(
+        result, ids, tuple(speakers) if known else (), against, args.bootstrap_by, args.most
+    )
+
+
+def save(path: Path, text: str, option: str) -> None:
+    """Write a report whole.
+
+    Raises:
+        AvsrError: it cannot be written.
+    """
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        what = f"cannot write the report: {error.strerror}"
+        raise AvsrError(what, where=str(path), todo=f"Choose another {option}.") from error
+
+
+def gate(wer: float, limit: float | None, who: str) -> int:
+    """The exit status that --max-wer asks for, told on stderr where it is not 0."""
+    if limit is None or wer <= limit:
+        return OK
+    print(f"{who}: WER {100 * wer:.2f} % is above {100 * limit:g} %", file=sys.stderr)
+    return FAILED
 
 
 def _percent(text: str) -> float:
@@ -109,102 +203,3 @@ def _percent(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 5 or 12.5")
     return value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a system that went from no errors to some has no relative change."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and abs(value) == float("inf") else value
-
-
-def _match(reference: Path, hypothesis: Path) -> tuple[list[str], list[str]]:
-    """Texts of both files in one order, matched by id where both have ids."""
-    said, heard = _read(reference, ("text",)), _read(hypothesis, ("pred_text", "text"))
-    by_id, found = _by_id(said, reference), _by_id(heard, hypothesis)
-    if by_id is not None and found is not None:
-        missing, extra = sorted(by_id.keys() - found.keys()), sorted(found.keys() - by_id.keys())
-        if missing or extra:
-            what = f"{len(missing)} ids without a hypothesis and {len(extra)} without a reference"
-            first = f"The first is {(missing + extra)[0]!r}; give one line for each id."
-            raise AvsrError(what, where=str(hypothesis), todo=first)
-        return list(by_id.values()), [found[key] for key in by_id]
-    if len(said) != len(heard):
-        raise AvsrError(
-            f"{len(said)} references but {len(heard)} hypotheses",
-            where=f"{reference}, {hypothesis}",
-            todo="Give one line for each utterance, an empty one where nothing was heard.",
-        )
-    return [text for _, text in said], [text for _, text in heard]
-
-
-def _by_id(rows: list[tuple[str | None, str]], path: Path) -> dict[str, str] | None:
-    """Id -> text, or None where a row has no id."""
-    ids = [key for key, _ in rows if key is not None]
-    if len(ids) < len(rows):
-        return None
-    twice = next((key for index, key in enumerate(ids) if key in ids[:index]), None)
-    if len(set(ids)) < len(ids):
-        raise AvsrError(f"the id {twice!r} occurs twice", where=str(path), todo="Make ids unique.")
-    return {key: text for key, text in rows if key is not None}
-
-
-def _read(path: Path, keys: tuple[str, ...]) -> list[tuple[str | None, str]]:
-    """Rows of (id or None, text)."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        what = f"is not UTF-8 text at byte {error.start}"
-        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file.") from error
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise AvsrError(what, where=str(path), todo="Give a text or JSON-lines file.") from error
-    lines = content.replace("\r\n", "\n").split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
-    if path.suffix in (".jsonl", ".json", ".ndjson") or content.lstrip().startswith("{"):
-        rows = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
-        return [_row(line, keys, f"{path}, line {number}") for number, line in rows]
-    return [(None, line) for line in lines]
-
-
-def _row(line: str, keys: tuple[str, ...], where: str) -> tuple[str | None, str]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise AvsrError("is not JSON", where=where, todo="Give one object a line.") from error
-    text = next((row[key] for key in keys if key in row), None) if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        wanted = " or ".join(repr(key) for key in keys)
-        raise AvsrError(f"has no {wanted} with a text", where=where, todo="Give one object a line.")
-    return (str(row["id"]) if "id" in row else None), text
-
-
-def _table(result: Any) -> str:
-    """sclite's columns, a line for words and one for characters."""
-    lines = [
-        f"{'':6}{'Snt':>6}{'Ref':>8}{'Corr':>8}{'Sub':>7}{'Del':>7}{'Ins':>7}{'Err':>8}   95 %"
-    ]
-    for name, counts, interval in (
-        ("words", result.words, result.wer_interval),
-        ("chars", result.characters, result.cer_interval),
-    ):
-        numbers = (counts.hits, counts.substitutions, counts.deletions, counts.insertions)
-        row = f"{name:6}{len(result.utterances):6}{counts.reference:8}{numbers[0]:8}"
-        row += "".join(f"{number:7}" for number in numbers[1:]) + f"{100 * counts.rate:7.2f}%"
-        if interval is not None:
-            row += f"   {100 * interval.low:.2f} - {100 * interval.high:.2f}"
-        lines.append(row)
-    wrong = 100 * result.wrong / len(result.utterances)
-    lines.append(
-        f"utterances with errors {wrong:.1f} %, empty hypotheses {result.empty}, "
-        f"normalizer {result.normalizer}"
-    )
-    return "\n".join(lines)
-
-
-def _sentence(against: Any) -> str:
-    span = f"{100 * against.interval.low:+.1f} to {100 * against.interval.high:+.1f}"
-    return (
-        f"WER {100 * against.relative:+.1f} % relative to --against (95 %: {span}), "
-        f"better in {100 * against.improvement:.1f} % of the draws"
-    )

@@ -1,6 +1,6 @@
 """Each clip is decoded, tracked and encoded once a noise level, and every failure counts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +137,8 @@ def test_figures_of_a_row():
     assert (fine.tokens_per_second, coarse.tokens_per_second) == (25 / 2, 6 / 2)
     assert fine.rtf == (0.25 + 0.125 + 1.0) / 2
     assert (fine.truncated, coarse.truncated) == (0, 1)
+    assert fine.rtf_by_stage == {"media": 0.125, "lips": 0.0, "towers": 0.0625}
+    assert fine.to_dict()["lengths"] == [{"name": "0 to 5 words", "utterances": 1, "wer": 0.0}]
     (both,) = evaluate(FakeRecogniser(), [clip()], [Condition("av", Rates(4, 2))])
     assert both.rtf == (0.25 + 0.5 + 2 * 0.125 + 1.0) / 2
     assert both.to_dict()["hypotheses"][0]["pred_text"] == "bin blue"
@@ -201,3 +203,16 @@ def test_an_error_is_kept_not_met_again():
     takes = Takes(fake, clip("bad"))
     assert all(isinstance(takes.take("av"), AvsrError) for _ in range(3))
     assert len(fake.prepared) == 1
+
+
+def test_speakers_are_drawn_together_where_told():
+    items = [
+        replace(clip(str(k), "bin blue" if k < 2 else "x y"), speaker="ab"[k // 2])
+        for k in range(4)
+    ]
+    wanted = [Condition("a", Rates(4, None))]
+    (row,) = evaluate(
+        FakeRecogniser(), items, wanted, options=EvalOptions(samples=200, bootstrap_by="speaker")
+    )
+    assert row.score.wer == 0.5
+    assert (row.score.wer_interval.low, row.score.wer_interval.high) == (0.0, 1.0)

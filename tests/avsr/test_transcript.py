@@ -4,8 +4,12 @@ import json
 import math
 from pathlib import Path
 
+import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import avsr
 from avsr.transcript import SCHEMA, Segment, Transcript, Word
 
 
@@ -47,3 +51,40 @@ def test_a_number_json_cannot_hold_becomes_null(number):
 def test_a_cut_segment_makes_a_cut_transcript():
     assert not transcript().truncated
     assert transcript(segments=(Segment(0, 1, "a"), Segment(1, 2, "b", truncated=True))).truncated
+
+
+NUMBER, NAME = SCHEMA.split("/")[1], SCHEMA.split(".")[1].split("/")[0]
+PATH = Path(avsr.__file__).parent / "schemas" / f"{NAME}-{NUMBER}.json"
+TOLD = json.loads(PATH.read_text(encoding="utf-8"))
+CHECK = jsonschema.Draft202012Validator(TOLD)
+
+seconds = st.floats(0, 1e5)
+shares = st.none() | st.floats(0, 1)
+words = st.builds(Word, st.text(max_size=4), st.none() | seconds, st.none() | seconds, shares)
+logs = st.none() | st.floats(max_value=0)
+segments = st.builds(
+    Segment, seconds, seconds, st.text(max_size=9), logs, st.booleans(), st.tuples(words), shares
+)
+
+
+@given(st.lists(segments, max_size=3))
+def test_what_is_written_keeps_to_the_schema(parts):
+    CHECK.validate(json.loads(json.dumps(transcript(segments=tuple(parts)).to_dict())))
+
+
+def test_the_schema_is_one_and_refuses_what_it_does_not_tell():
+    CHECK.check_schema(TOLD)
+    made = transcript().to_dict()
+    CHECK.validate(made)
+    for wrong in (
+        {**made, "schema": "avsr.transcript/2"},
+        {**made, "more": 1},
+        {**made, "segments": [{**made["segments"][0], "confidence": 1.5}]},
+        {**made, "input": {"sha256": "abc"}},
+        {key: value for key, value in made.items() if key != "warnings"},
+    ):
+        assert not CHECK.is_valid(wrong)
+
+
+def test_it_prints_as_its_text():
+    assert str(transcript()) == "bin blue"

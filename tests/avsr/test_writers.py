@@ -1,16 +1,21 @@
 """Files hold what the transcript says, in the formats' own grammar, whole or not at all."""
 
+import html
+import io
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
-from hypothesis import given
+import webvtt
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsr import writers
 from avsr.transcript import Segment, Transcript
-from avsr.writers import FORMATS, cues, render, write, write_atomic
+from avsr.writers import FORMATS, cues, render, sweep, write, write_atomic
 
 seconds = st.floats(0, 4 * 3600, allow_nan=False)
 segments = st.lists(
@@ -149,3 +154,67 @@ def test_a_written_file_has_the_ordinary_permissions(tmp_path):
     write_atomic(tmp_path / "new", "x")
     (tmp_path / "plain").write_text("x")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def _ms(clock: str) -> int:
+    return parse_time(clock.replace(",", "."), ".")
+
+
+@settings(max_examples=50)
+@given(segments)
+def test_another_parser_reads_the_same_subtitles(parts):
+    whole = transcript(*parts)
+    wanted = [(cue.start, cue.end, cue.text) for cue in cues(whole)]
+
+    def read(form):
+        found = webvtt.from_buffer(io.StringIO(render(whole, form)), format=form)
+        return [(_ms(cue.start), _ms(cue.end), cue.raw_text) for cue in found]
+
+    if wanted:  # the parser refuses a SubRip file without a subtitle
+        assert read("srt") == [(a, b, text.replace("-->", "->")) for a, b, text in wanted]
+    assert [(a, b, html.unescape(text)) for a, b, text in read("vtt")] == wanted
+
+
+LIVING = """
+import sys, time
+from pathlib import Path
+from avsr.writers import _part
+part, file = _part(Path(sys.argv[1]))
+print(part.name, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_parts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
+    (tmp_path / ".avsr-0123456789ab.tmp").write_text("half")
+    (tmp_path / "mine.tmp").write_text("not ours")
+    living = subprocess.Popen(
+        [sys.executable, "-c", LIVING, str(tmp_path / "clip.txt")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+    )
+    name = living.stdout.readline().strip()
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "mine.tmp"])
+    living.kill()
+    living.wait()
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["mine.tmp"]
+
+
+def test_a_part_swept_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    real, calls = writers.fcntl.flock, []
+
+    def swept_first(file, how):
+        calls.append(how)
+        if len(calls) == 1:
+            (part,) = tmp_path.glob(".avsr-*.tmp")
+            part.unlink()
+        return real(file, how)
+
+    monkeypatch.setattr(writers.fcntl, "flock", swept_first)
+    write_atomic(tmp_path / "clip.txt", "whole")
+    assert os.listdir(tmp_path) == ["clip.txt"]
+    assert len(calls) == 2

@@ -168,7 +168,7 @@ def _cut(path: Path) -> None:
     ("make", "told"),
     [
         (_none, "no such file"),
-        (Path.mkdir, "is a folder"),
+        (Path.mkdir, "no media file in this folder"),
         (Path.touch, "empty"),
         (lambda path: path.write_text("hello, this is no film\n" * 50), "text file"),
         (_cut, "cut"),

@@ -1,5 +1,6 @@
 """`avsr eval`: which clips, which rows, what is printed and how it ends."""
 
+import csv
 import json
 import types
 
@@ -131,6 +132,9 @@ def test_failed_clips_are_named_once_and_end_with_1(asked, command, manifest, ca
         (["--rates", "4"], "cannot read the rates"),
         (["--tasks", "x"], "'x' is not a comma list of a, v, av"),
         (["--output-json", "gone/report.json"], "no folder for"),
+        (["--output-csv", "gone/report.csv"], "no folder for"),
+        (["--max-wer", "x"], "is not a percentage"),
+        (["--bootstrap-by", "word"], "invalid choice"),
     ],
 )
 def test_wrong_usage_ends_with_2_before_loading(asked, command, manifest, capsys, args, told):
@@ -146,3 +150,79 @@ def test_a_rate_that_was_not_trained_ends_with_2(asked, command, manifest, capsy
 
 def test_noise_levels_may_begin_with_a_minus():
     assert command_module._snrs("-5,0,clean,0") == (-5.0, 0.0, None)
+
+
+def test_tables_for_pages_and_spreadsheets(asked, command, manifest, tmp_path):
+    files = ["--output-markdown", "t.md", "--output-csv", "t.csv"]
+    assert command("eval", manifest, "--tasks", "a,av", *files) == 0
+    table = (tmp_path / "t.md").read_text().split("\n\n")[0].splitlines()
+    assert len(table) == 2 + 4
+    assert len({line.count("|") for line in table}) == 1
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [row["rates"] for row in rows] == ["4,-", "16,-", "4,2", "16,2"]
+    assert {row["wer"] for row in rows} == {"0.0"}
+
+
+@pytest.mark.parametrize(("limit", "code"), [("0", 1), ("33", 1), ("34", 0)])
+def test_the_gate_is_the_worst_row(asked, command, manifest, limit, code, capsys, monkeypatch):
+    def one_wrong(_, items, wanted, **settings):
+        heard = [Heard(one, one.text if one.id != "2" else "x y") for one in items]
+        texts = [one.item.text for one in heard], [one.text for one in heard]
+        made = score(*texts, samples=20)
+        return [Row(condition, made, tuple(heard)) for condition in wanted]
+
+    monkeypatch.setattr(evaluate, "evaluate", one_wrong)
+    assert command("eval", manifest, "--tasks", "a", "--max-wer", limit) == code
+    assert ("is above" in capsys.readouterr().err) == bool(code)
+
+
+def test_an_earlier_report_is_compared_row_by_row(asked, command, manifest, tmp_path, capsys):
+    asked.bad = ("2",)
+    assert command("eval", manifest, "--tasks", "a", "--output-json", "old.json") == 1
+    asked.bad = ()
+    more = ["--against", "old.json", "--output-json", "new.json", "--seed", 1]
+    assert command("eval", manifest, "--tasks", "a,v", *more) == 0
+    out = capsys.readouterr().out
+    assert "avsr a 4,-: WER -100.0 % relative to the earlier report" in out
+    assert "avsr v -,2: not in the earlier report" in out
+    made = json.loads((tmp_path / "new.json").read_text())
+    assert made["rows"][0]["against"]["relative"] == -1
+    assert made["rows"][0]["against"]["improvement"] > 0.5
+    assert made["rows"][2]["against"] is None
+    assert made["peak_memory_bytes"] > 10**7
+    assert command("eval", manifest, "--split", "test", "--tasks", "a", *more[:2]) == 1
+    assert "other clips" in capsys.readouterr().err
+    (tmp_path / "no.json").write_text("{}")
+    assert command("eval", manifest, "--against", "no.json") == 1
+
+
+def test_speakers_must_be_known_to_be_drawn(asked, command, manifest, capsys):
+    assert command("eval", manifest, "--bootstrap-by", "speaker") == 1
+    assert "speakers are not known" in capsys.readouterr().err
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps({**row, "speaker": "s"}) + "\n" for row in rows))
+    assert command("eval", manifest, "--bootstrap-by", "speaker") == 0
+    assert asked.settings["options"].bootstrap_by == "speaker"
+
+
+def test_corpus_and_speaker_choose_the_clips(asked, command, manifest):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    names = [("grid", "ann"), ("grid", "bob"), ("libri", "ann")]
+    rows = [{**row, "corpus": c, "speaker": s} for row, (c, s) in zip(rows, names, strict=True)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command("eval", manifest, "--corpus", "grid", "--speaker", "ann") == 0
+    assert [item.id for item in asked.items] == ["1"]
+
+
+def test_the_baseline_is_the_models_own_encoders_decoder(asked, command, manifest, monkeypatch):
+    made = []
+    config = types.SimpleNamespace(audio_tower="whisper-tiny.en")
+    tower = types.SimpleNamespace(device="cpu", config=config)
+    monkeypatch.setattr(FakeRecogniser, "model", tower)
+    monkeypatch.setattr("avsr.weights.resolve", lambda name, **_: f"cache/{name}")
+    monkeypatch.setattr(
+        "avsr.baseline.WhisperBaseline", lambda folder, *, device: made.append((folder, device))
+    )
+    assert command("eval", manifest, "--baseline", "whisper", "--tasks", "a") == 0
+    assert made == [("cache/whisper-tiny.en", "cpu")]
+    assert [c.system for c in asked.wanted] == ["avsr", "avsr", "whisper"]

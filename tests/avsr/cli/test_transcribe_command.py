@@ -1,12 +1,16 @@
 """`avsr transcribe`: what is printed, what is written, and how it ends."""
 
+import io
 import json
 import os
+import sys
+import types
 
 import pytest
 
+from avsr.cli import main
 from avsr.errors import AvsrError, ModelError, SetupError
-from avsr.transcript import Segment
+from avsr.transcript import Segment, Word
 
 
 def test_one_input_prints_its_text_alone(api, command, capsys, tmp_path):
@@ -20,9 +24,9 @@ def test_several_inputs_print_one_line_each_under_their_names(api, command, caps
     assert capsys.readouterr().out == "a.mp4: bin blue\nb.wav: set white\n"
 
 
-def test_a_format_alone_writes_here_and_prints_nothing(api, command, capsys, tmp_path):
+def test_a_format_alone_writes_beside_the_input_and_prints_nothing(api, command, capsys, tmp_path):
     assert command("transcribe", "in/a.mp4", "-f", "srt,json") == 0
-    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.srt"]
+    assert sorted(os.listdir(tmp_path / "in")) == ["a.json", "a.srt"]
     assert capsys.readouterr().out == ""
 
 
@@ -56,12 +60,13 @@ def test_a_failed_input_is_one_line_and_the_others_are_done(api, command, capsys
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_folder_as_input_says_what_to_do_and_harms_nobody(api, command, capsys, tmp_path):
+def test_an_empty_folder_says_what_to_do_and_harms_nobody(api, command, capsys, tmp_path):
     (tmp_path / "clips").mkdir()
     assert command("transcribe", "clips", "a.mp4", "--batch-size", 2) == 1
     out, err = capsys.readouterr()
     assert out == "a.mp4: bin blue\n"
-    assert err == "clips: error: is a folder. Name its files: clips/*\n"
+    told = "no media file in this folder. Name a folder with video or sound files."
+    assert err == f"clips: error: {told}\n"
     assert api.recogniser.calls[0]["paths"] == ["a.mp4"]
 
 
@@ -96,7 +101,23 @@ def test_quiet_does_not_hide_errors(api, command, capsys):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["a.mp4", "x/a.wav", "-f", "txt"], "a.mp4 and x/a.wav would both be written to a.txt"),
+        (
+            ["a.mp4", "x/a.wav", "-f", "txt", "-o", "o"],
+            "a.mp4 and x/a.wav would both be written to o/a.txt",
+        ),
+        (["a.mp4", "a.mp4", "-f", "txt"], "a.mp4 would be written twice to a.txt"),
+        (["a.mp4", "-f", "txt,srt", "--name-template", "{stem}"], "a.mp4 would be written twice"),
+        (["a.mp4", "-f", "txt", "--name-template", "x.{ext}"], "without {stem} all inputs"),
+        (["a.mp4", "-f", "txt", "--name-template", "{stem.x}"], "{stem.x} is none of {stem}"),
+        (["a.mp4", "-f", "txt", "--name-template", "../{stem}"], "folders are --output-dir's"),
+        (["a.mp4", "-f", "txt", "--name-template", "{stem"], "is no template"),
+        (["a.mp4", "--resume"], "--resume needs --output-format or --output-dir"),
+        (["a.mp4", "--overwrite"], "--overwrite needs --output-format or --output-dir"),
+        (["a.mp4", "-f", "txt", "--overwrite", "--resume"], "not allowed with"),
+        (["a.mp4", "-q", "-v"], "not allowed with"),
+        (["-", "-"], "standard input can be read once"),
+        (["a.mp4", "--language", "de"], "invalid choice"),
+        (["a.mp4", "--threads", "0"], "'0' is not at least 1"),
         (["a.txt", "-f", "txt"], "the output would replace the input a.txt"),
         (["a.mp4", "--rate", "fine", "--audio-rate", "4"], "not both"),
         (["a.mp4", "--modality", "a", "--video-rate", "2"], "--video-rate has no meaning"),
@@ -192,3 +213,195 @@ def test_a_cut_text_is_told_in_the_file(api, command, tmp_path, say):
     api.recogniser.says["a.mp4"] = say("bin", segments=cut)
     assert command("transcribe", "a.mp4", "-f", "json") == 0
     assert json.loads((tmp_path / "a.json").read_text())["segments"][0]["truncated"] is True
+
+
+def test_a_folder_is_searched_and_keeps_its_tree(api, command, tmp_path, say):
+    for name in ("in/b.wav", "in/deep/a.mp4", "in/notes.txt", "in/.hidden.mp4", "in/.git/x.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert command("transcribe", "in", "-f", "txt", "-o", "out") == 0
+    assert [call["paths"] for call in api.recogniser.calls] == [["in/b.wav"], ["in/deep/a.mp4"]]
+    assert (tmp_path / "out/b.txt").read_text() == "set white\n"
+    assert (tmp_path / "out/deep/a.txt").read_text() == "bin blue\n"
+
+
+def test_a_pattern_and_a_list_name_files(api, command, tmp_path, capsys):
+    (tmp_path / "x").mkdir()
+    for name in ("x/a.mp4", "x/b.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text("\ufeffx/b.wav\r\n\nx/a.mp4\r\n", encoding="utf-8")
+    assert command("transcribe", "x/*.mp4", "@list.txt") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "x/a.mp4: bin blue",
+        "x/b.wav: set white",
+        "x/a.mp4: bin blue",
+    ]
+    assert command("transcribe", "y/*.mp4", "@gone.txt") == 1
+    err = capsys.readouterr().err
+    assert "y/*.mp4: error: no file matches this pattern" in err
+    assert "@gone.txt: error: the list cannot be read: No such file" in err
+
+
+def test_media_on_standard_input_are_kept_for_the_call_only(
+    api, command, monkeypatch, say, capsys, tmp_path
+):
+    read = []
+
+    def transcribe(paths, **settings):
+        (path,) = paths
+        read.append(path)
+        with open(path, "rb") as file:
+            text = file.read().decode()
+        return [say(text, input={"path": path, "duration": 1.0})]
+
+    api.recogniser.transcribe = transcribe
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a film")))
+    assert command("transcribe", "-", "-f", "json,txt", "--stdout") == 0
+    assert capsys.readouterr().out == "a film\n"
+    assert json.loads((tmp_path / "stdin.json").read_text())["input"]["path"] == "-"
+    assert (tmp_path / "stdin.txt").read_text() == "a film\n"
+    assert not os.path.exists(read[0])
+
+
+def test_empty_standard_input_is_an_error_under_its_name(api, command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert command("transcribe", "-") == 1
+    assert capsys.readouterr().err.startswith("-: error: standard input is empty")
+    assert api.loaded == []
+
+
+def test_a_terminal_as_standard_input_is_wrong_usage(api, command, monkeypatch, capsys):
+    terminal = types.SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert command("transcribe", "-") == 2
+    assert "standard input is a terminal" in capsys.readouterr().err
+
+
+def test_a_template_names_the_files_and_tells_twins_apart(api, command, tmp_path, say):
+    api.recogniser.says["a.wav"] = say("x")
+    name = "{stem}.{suffix}.{lang}.{ext}"
+    assert command("transcribe", "a.mp4", "a.wav", "-f", "srt", "--name-template", name) == 0
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4.en.srt", "a.wav.en.srt"]
+
+
+def test_nothing_is_replaced_unless_told(api, command, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("mine")
+    assert command("transcribe", "a.mp4", "-f", "txt") == 2
+    assert "a.txt is there already: --overwrite replaces" in capsys.readouterr().err
+    assert (tmp_path / "a.txt").read_text() == "mine"
+    assert api.loaded == []
+    assert command("transcribe", "a.mp4", "-f", "txt", "--overwrite") == 0
+    assert (tmp_path / "a.txt").read_text() == "bin blue\n"
+
+
+def test_resume_does_what_is_left_and_what_is_out_of_date(api, command, tmp_path, capsys):
+    for name in ("a.mp4", "b.wav"):
+        (tmp_path / name).touch()
+    assert command("transcribe", "a.mp4", "-f", "txt,srt") == 0
+    assert command("transcribe", "a.mp4", "b.wav", "-f", "txt,srt", "--resume") == 0
+    assert [call["paths"] for call in api.recogniser.calls] == [["a.mp4"], ["b.wav"]]
+    assert "1 of 2 inputs are done already" in capsys.readouterr().err
+    os.utime(tmp_path / "a.mp4", (2**31, 2**31))  # recorded anew
+    (tmp_path / "b.srt").unlink()
+    assert command("transcribe", "a.mp4", "b.wav", "-f", "txt,srt", "--resume", "-q") == 0
+    assert [call["paths"] for call in api.recogniser.calls[2:]] == [["a.mp4"], ["b.wav"]]
+    assert capsys.readouterr().err == ""
+
+
+def test_resume_with_nothing_left_loads_no_model(api, command, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.txt").touch()
+    assert command("transcribe", "a.mp4", "-f", "txt", "--resume") == 0
+    assert api.loaded == []
+
+
+def test_verbose_tells_where_the_time_went(api, command, capsys, say):
+    timing = {"media": 0.25, "lips": 1.0, "total": 1.25, "rtf": 0.4}
+    api.recogniser.says["a.mp4"] = say("bin", timing=timing)
+    assert command("transcribe", "a.mp4", "--verbose") == 0
+    assert capsys.readouterr().err == "a.mp4: info: 1.25 s (media 0.25, lips 1.00), RTF 0.40\n"
+
+
+def test_errors_and_warnings_can_be_had_as_json(api, command, capsys, say):
+    api.recogniser.says["a.mp4"] = say("bin", warnings=("no face",))
+    assert command("transcribe", "gone.mp4", "a.mp4", "--json-errors") == 1
+    error, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    assert error == {
+        "schema": "avsr.message/1",
+        "level": "error",
+        "input": "gone.mp4",
+        "kind": "MediaError",
+        "what": "no such file",
+        "where": "gone.mp4",
+        "todo": "Check the path",
+        "exit_status": 1,
+    }
+    assert (warning["level"], warning["input"], warning["what"]) == ("warning", "a.mp4", "no face")
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["a.mp4", "--rate", "x"], 2), (["a.mp4", "--resume"], 2), (["a.mp4", "-m", "none"], 3)],
+)
+def test_every_failure_of_the_whole_call_is_json_when_asked(api, capsys, args, code):
+    api.refuses = ModelError("unknown model") if "-m" in args else None
+    assert main(["transcribe", *args, "--json-errors"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["exit_status"], told["input"]) == ("error", code, None)
+
+
+def test_the_environment_names_model_device_and_silence_of_the_network(api, command, monkeypatch):
+    monkeypatch.setenv("AVSR_MODEL", "theirs")
+    monkeypatch.setenv("AVSR_DEVICE", "cuda:1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert command("transcribe", "a.mp4") == 0
+    assert command("transcribe", "a.mp4", "-m", "mine", "--device", "cpu") == 0
+    (first, how), (second, other) = api.loaded
+    assert (first, how["device"], how["local_files_only"]) == ("theirs", "cuda:1", True)
+    assert (second, other["device"]) == ("mine", "cpu")
+
+
+def test_threads_and_the_number_format_reach_the_libraries(api, command, monkeypatch):
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert command("transcribe", "a.mp4", "--threads", 3, "--compute-type", "bfloat16") == 0
+    assert asked == [3]
+    assert api.loaded[0][1]["dtype"] == "bfloat16"
+
+
+def test_no_progress_line_is_drawn_when_told(api, command, monkeypatch):
+    shown = []
+    module = sys.modules["avsr.cli.transcribe"]
+    real = module.Progress
+
+    def record(total, *, show):
+        shown.append(show)
+        return real(total, show="never")
+
+    monkeypatch.setattr(module, "Progress", record)
+    for args in ([], ["--no-progress"], ["-q"]):
+        assert command("transcribe", "a.mp4", *args) == 0
+    assert shown == ["auto", "never", "never"]
+
+
+def test_leftovers_of_a_killed_run_are_swept_away(api, command, tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / ".avsr-0123456789ab.tmp").write_text("half")
+    assert command("transcribe", "a.mp4", "-f", "txt", "-o", "o") == 0
+    assert os.listdir(tmp_path / "o") == ["a.txt"]
+
+
+def test_words_are_coloured_by_their_confidence(api, command, capsys, say, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    words = (Word("bin", confidence=0.95), Word("blue", confidence=0.7), Word("x", confidence=0.1))
+    part = Segment(0.0, 1.0, "bin blue x", words=words)
+    api.recogniser.says["a.mp4"] = say("bin blue x plain", segments=(part, Segment(1, 2, "plain")))
+    assert command("transcribe", "a.mp4", "--print-colors") == 0
+    told = "\x1b[32mbin\x1b[0m \x1b[33mblue\x1b[0m \x1b[31mx\x1b[0m plain\n"
+    assert capsys.readouterr().out == told
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert command("transcribe", "a.mp4", "--print-colors") == 0
+    assert capsys.readouterr().out == "bin blue x plain\n"

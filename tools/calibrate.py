@@ -1,0 +1,129 @@
+"""Calibrate a model's word confidences on clips whose words are known.
+
+    avsr transcribe @validation.txt -m MODEL -f json -o out
+    python tools/calibrate.py MANIFEST out --output MODEL/calibration.json --plot reliability.svg
+
+Data: manifest, transcripts as JSON (made without a calibration) -> isotonic regression -> the
+model's calibration.json, ECE before and after, reliability plot. Take validation clips, never test
+ones. The error "after" is of words that the regression had not seen: five folds, by clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from svg import curves
+
+from avsr.confidence import Calibration, calibration_error
+from avsr.manifest import read_manifest
+from avsr.normalize import normalizer
+from avsr.writers import write_atomic
+
+FOLDS = 5
+Floats = NDArray[np.float64]
+
+
+def judged(reference: str, words: Sequence[tuple[str, float]]) -> list[tuple[float, bool]]:
+    """Confidence of each word heard, and whether the alignment finds it right."""
+    rules = normalizer("lrs3")
+    heard = [(part, sure) for word, sure in words for part in rules(word).split()]
+    if not heard or not rules(reference):
+        return [(sure, False) for _, sure in heard]
+    text = " ".join(part for part, _ in heard)
+    right = [False] * len(heard)
+    for chunk in jiwer.process_words(rules(reference), text).alignments[0]:
+        if chunk.type == "equal":
+            for place in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                right[place] = True
+    return [(sure, hit) for (_, sure), hit in zip(heard, right, strict=True)]
+
+
+def collect(manifest: Path, folder: Path) -> list[list[tuple[float, bool]]]:
+    """Judged words of each clip that has a transcript.
+
+    Raises:
+        ValueError: a transcript that was made with a calibration.
+    """
+    clips = []
+    for item in read_manifest(manifest):
+        path = folder / f"{item.path.stem}.json"
+        if not path.is_file():
+            continue
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["model"].get("confidence") == "calibrated":
+            raise ValueError(f"{path} was made with a calibration; remove it from the model first")
+        words = [w for segment in told["segments"] for w in segment["words"]]
+        pairs = [(w["text"], w["confidence"]) for w in words if w["confidence"] is not None]
+        clips.append(judged(item.text, pairs))
+    return [clip for clip in clips if clip]
+
+
+def fit(raw: Floats, right: Floats, about: str = "") -> Calibration:
+    """The isotonic regression as a map of few points."""
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, right)
+    x = np.unique(model.X_thresholds_)
+    y = np.maximum.accumulate(model.predict(x))
+    return Calibration(tuple(map(float, x)), tuple(map(float, y)), len(raw), about)
+
+
+def unseen(clips: Sequence[Sequence[tuple[float, bool]]], seed: int = 0) -> tuple[Floats, Floats]:
+    """Confidences, each by a regression that had not seen its clip, and whether they were right."""
+    order = np.random.default_rng(seed).permutation(len(clips))
+    sure: list[float] = []
+    right: list[float] = []
+    for fold in range(FOLDS):
+        inside = set(order[fold::FOLDS].tolist())
+        known = [pair for k, clip in enumerate(clips) if k not in inside for pair in clip]
+        model = fit(*map(np.asarray, zip(*known, strict=True)))
+        for k in sorted(inside):
+            sure += [model(raw) for raw, _ in clips[k]]
+            right += [float(hit) for _, hit in clips[k]]
+    return np.asarray(sure), np.asarray(right)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Fit, write and tell."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("manifest", type=Path, help="with the references")
+    parser.add_argument("folder", type=Path, help="of transcripts, <stem>.json")
+    parser.add_argument("--output", type=Path, required=True, help="calibration.json of the model")
+    parser.add_argument("--plot", type=Path, help="reliability, as SVG")
+    parser.add_argument("--about", default="", help="which clips, which model")
+    args = parser.parse_args(words)
+    try:
+        clips = collect(args.manifest, args.folder)
+    except ValueError as error:
+        print(f"calibrate: error: {error}", file=sys.stderr)
+        return 1
+    if len(clips) < FOLDS:
+        print(f"calibrate: error: {len(clips)} clips with words; give {FOLDS}", file=sys.stderr)
+        return 1
+    raw, right = (np.asarray(side, float) for side in zip(*chain(*clips), strict=True))
+    before, bins = calibration_error(raw, right)
+    after, calibrated = calibration_error(*unseen(clips))
+    write_atomic(args.output, fit(raw, right, args.about).to_json())
+    print(f"{len(raw)} words of {len(clips)} clips, {100 * right.mean():.1f} % right")
+    print(f"ECE before {before:.4f}, after {after:.4f} ({FOLDS} folds by clip, seed 0)")
+    if args.plot is not None:
+        series = {
+            "raw": [(sure, hit) for sure, hit, _ in bins],
+            "calibrated, unseen clips": [(sure, hit) for sure, hit, _ in calibrated],
+            "perfect": [(0.0, 0.0), (1.0, 1.0)],
+        }
+        title = "Reliability of word confidences"
+        told = curves(series, title=title, across="confidence", up="share of words right")
+        write_atomic(args.plot, told)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
