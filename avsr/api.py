@@ -18,10 +18,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.checkpoint import load_alignment, load_checkpoint, load_towers, read_config
-from avsr.compress.pair import foreign, parse, same_for_both, token_counts
-from avsr.ctc import EmbeddingCtc
 from avsr.chunks import Cutting
+from avsr.compress.pair import foreign, parse, same_for_both, token_counts
 from avsr.confidence import Calibration, mean, scored_words
+from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.long import LongReader
