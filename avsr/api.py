@@ -28,8 +28,9 @@ from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from avsr.weights import resolve
 from experts import Task
-from frontends.audio_tower import WhisperTower
-from frontends.video_tower import LipEncoder
+from frontends.towers import AudioTower, LipTower
+
+VIDEO_HZ = 25.0  # pictures a second of every lip track
 
 
 class Recogniser:
@@ -37,8 +38,8 @@ class Recogniser:
 
     Args:
         model: projectors, experts and LLM.
-        audio_tower: Whisper encoder.
-        video_tower: lip encoder, None for a sound-only model.
+        audio_tower: encoder of sound.
+        video_tower: encoder of lips, None for a sound-only model.
         facts: for the transcript's `model` field.
         local_files_only: never ask the network for the face models.
     """
@@ -46,8 +47,8 @@ class Recogniser:
     def __init__(
         self,
         model: AvsrModel,
-        audio_tower: WhisperTower,
-        video_tower: LipEncoder | None,
+        audio_tower: AudioTower,
+        video_tower: LipTower | None,
         facts: Mapping[str, Any],
         *,
         local_files_only: bool = False,
@@ -146,9 +147,10 @@ class Recogniser:
         self.encode(clips)
         tasks = [modality or clip.modality for clip in clips]
         chosen = [self.choose(task, rates, rate) for task in tasks]
+        lips = self.video_tower
         features = Features(
             _stream([c.audio for c in clips], self.audio_tower.hz),
-            _stream([c.video for c in clips], 25.0),
+            _stream([c.video for c in clips], VIDEO_HZ if lips is None else lips.hz),
         )
         views = [View(row, pair) for row, pair in enumerate(chosen)]
         began = time.perf_counter()

@@ -22,6 +22,7 @@ from avsr.rates import Rates
 from avsr.score import DRAWS, Score, score
 from avsr.takes import Takes, Wave
 from avsr.transcript import Modality
+from frontends.damage import Damage
 from frontends.media import open_clip
 
 __all__ = ["Condition", "EvalOptions", "Heard", "Row", "conditions", "evaluate", "read_noise"]
@@ -65,6 +66,7 @@ class EvalOptions:
         batch_size: clips decoded together.
         samples: bootstrap draws.
         seed: of the draws, and of the place in the noise where each clip's begins.
+        damage: what every clip's sound and lips meet, None for nothing.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -73,6 +75,7 @@ class EvalOptions:
     batch_size: int = 8
     samples: int = DRAWS
     seed: int = 0
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,14 @@ def evaluate(
     heard: dict[Condition, list[Heard]] = {condition: [] for condition in wanted}
     for first in range(0, len(items), options.batch_size):
         batch = [
-            Takes(recogniser, item, noise=noise, roi=options.roi, seed=options.seed)
+            Takes(
+                recogniser,
+                item,
+                noise=noise,
+                roi=options.roi,
+                seed=options.seed,
+                damage=options.damage,
+            )
             for item in items[first : first + options.batch_size]
         ]
         for condition in wanted:

@@ -47,14 +47,17 @@ class Refused(Exception):
 class Inert:
     """Stands for an object of a class that is not here: it takes anything and does nothing."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._args = args
-        self._items: list[Any] = []
+    _args: tuple[Any, ...]
+    _items: list[Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        """Keep the arguments; pickles skip `__init__`."""
         made = super().__new__(cls)
         made._args, made._items = args, []
         return made
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
 
     def __setstate__(self, state: Any) -> None:
         self._state = state
@@ -63,9 +66,11 @@ class Inert:
         self._items.append((key, value))
 
     def append(self, value: Any) -> None:
+        """Take an item, as a list does."""
         self._items.append(value)
 
     def extend(self, values: Any) -> None:
+        """Take several."""
         self._items += values
 
     def __hash__(self) -> int:
@@ -83,10 +88,6 @@ class Unpickler(pickle.Unpickler):
         if module.split(".")[0] in INERT and "." not in name:
             return type(name, (Inert,), {"__module__": module})
         raise Refused(f"the pickle asks for {module}.{name}, which no checkpoint of speech needs")
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Only torch, which puts its own in this one's place, knows where tensors lie."""
-        raise Refused(f"the pickle points at {pid!r}, which is not in it")
 
 
 def _tame() -> ModuleType:

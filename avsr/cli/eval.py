@@ -22,6 +22,7 @@ from avsr.writers import write_atomic
 if TYPE_CHECKING:
     from avsr.api import Recogniser
     from avsr.evaluate import Condition, EvalOptions, Row
+    from frontends.damage import Damage
 
 __all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
 
@@ -75,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dB or clean, as in --snr=-5,0,clean (default: clean)",
     )
     add_option(table, "--noise", type=Path, metavar="FILE", help="sound mixed in for --snr")
+    add_option(
+        table,
+        "--damage",
+        type=Path,
+        metavar="FILE",
+        help="YAML list of what sound and lips meet, in every row; see frontends/damage.py",
+    )
     add_option(
         table,
         "--baseline",
@@ -154,6 +162,7 @@ def _items(args: argparse.Namespace) -> list[Item]:
 def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace) -> list[Row]:
     from avsr.evaluate import evaluate, read_noise
 
+    options = _options(args)  # first: a wrong file of damage is told before the long work
     wanted = _conditions(recogniser, items, args)
     noise = None if args.noise is None else read_noise(args.noise)
     baseline = None
@@ -176,7 +185,7 @@ def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespac
             recogniser,
             items,
             wanted,
-            options=_options(args),
+            options=options,
             noise=noise,
             baseline=baseline,
             progress=step,
@@ -213,6 +222,7 @@ def _options(args: argparse.Namespace) -> EvalOptions:
     from avsr.decode import DecodeOptions
     from avsr.evaluate import EvalOptions
 
+    damage = None if args.damage is None else _damage(args)
     return EvalOptions(
         decode=DecodeOptions(args.beam_size, args.max_new_tokens),
         roi=args.roi,
@@ -220,7 +230,14 @@ def _options(args: argparse.Namespace) -> EvalOptions:
         batch_size=args.batch_size,
         samples=args.samples,
         seed=args.seed,
+        damage=damage,
     )
+
+
+def _damage(args: argparse.Namespace) -> Damage:
+    from frontends.damage import Damage
+
+    return Damage.from_file(args.damage, seed=args.seed)
 
 
 def _rates(text: str) -> tuple[Rates, ...]:
@@ -254,6 +271,7 @@ def _write(
         "model": dict(recogniser.facts),
         "decode": {"beam_size": args.beam_size, "max_new_tokens": args.max_new_tokens},
         "noise": None if args.noise is None else str(args.noise),
+        "damage": None if args.damage is None else _damage(args).to_dict()["damage"],
         "seed": args.seed,
         "rows": [row.to_dict() for row in rows],
     }
