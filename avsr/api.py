@@ -21,7 +21,7 @@ from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError, ConfigError
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
-from avsr.prepare import Modality, Prepared, Preparer, RoiMode
+from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
 from avsr.startup import collector_paused
 from avsr.streams import TokenStream
@@ -86,7 +86,12 @@ class Recogniser:
         return preset
 
     def prepare(
-        self, path: str | Path, *, modality: Modality = "auto", roi: RoiMode = "auto"
+        self,
+        path: str | Path,
+        *,
+        modality: Modality = "auto",
+        roi: RoiMode = "auto",
+        clip: ClipOptions = ClipOptions(),  # noqa: B008  (frozen)
     ) -> Prepared:
         """Decode one clip and find its mouth; see `avsr.prepare.Preparer`.
 
@@ -94,11 +99,12 @@ class Recogniser:
             path: media file.
             modality: "auto" reads whatever the clip has; the others insist.
             roi: "given" takes the picture itself as the mouth crop.
+            clip: which face and which sound track, where there are several.
 
         Raises:
             AvsrError: the clip cannot be read as asked.
         """
-        return self._preparer.prepare(path, modality=modality, roi=roi)
+        return self._preparer.prepare(path, modality=modality, roi=roi, options=clip)
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Prepared]) -> None:
@@ -203,6 +209,7 @@ class Recogniser:
         rates: Rates | None = None,
         rate: Literal["fine", "coarse"] = "fine",
         roi: RoiMode = "auto",
+        clip: ClipOptions = ClipOptions(),  # noqa: B008  (frozen)
         beam_size: int = 1,
         max_new_tokens: int | None = None,
         batch_size: int = 1,
@@ -215,6 +222,7 @@ class Recogniser:
             rates: rate pair, None for the preset.
             rate: "fine" or "coarse" preset.
             roi: "given" for clips that are mouth crops already.
+            clip: which face and which sound track, where there are several.
             beam_size: 1 is greedy.
             max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
             batch_size: clips decoded together.
@@ -230,9 +238,9 @@ class Recogniser:
             ready: list[Prepared | AvsrError] = []
             for path in paths[first : first + batch_size]:
                 try:
-                    clip = self.prepare(path, modality=modality, roi=roi)
-                    self.encode([clip])  # one by one: a clip too long for a tower harms no other
-                    ready.append(clip)
+                    made = self.prepare(path, modality=modality, roi=roi, clip=clip)
+                    self.encode([made])  # one by one: a clip too long for a tower harms no other
+                    ready.append(made)
                 except AvsrError as error:
                     ready.append(error)
             clips = [c for c in ready if isinstance(c, Prepared)]

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from frontends.clip import Clip
 from frontends.errors import RoiError
-from frontends.faces import Face, FaceDetector, FaceMesh, Image
+from frontends.face_detectors import DetectorName, FaceDetector, make_detector
+from frontends.faces import Face, FaceMesh, Image
 from frontends.frames import Frame
-from frontends.roi_align import POINTS, SIDE
+from frontends.roi_align import POINTS, SIDE, Place
 from frontends.roi_weave import Weaver
+from frontends.shots import ShotWatch
 
-__all__ = ["LipTracker", "Roi", "given"]
+__all__ = ["LipTracker", "Roi", "face_number", "given"]
 
 FPS = 25.0
 LEAST = 0.5  # score of a mesh that is a face
@@ -39,25 +41,46 @@ class Roi:
         coverage: share of pictures in which the face was tracked, 0 to 1.
         faces: the most faces seen at once.
         warnings: what the reader of a result must know about the track.
+        jitter: crop px, root mean square: how far the crop strays from steady motion between
+            pictures, of one face in one view.
+        cuts: changes of view.
+        places: of each crop in its picture; None where there was no face yet, empty for crops that
+            were given.
     """
 
     crops: NDArray[np.uint8]
     coverage: float
     faces: int
     warnings: tuple[str, ...] = ()
+    jitter: float = 0.0
+    cuts: int = 0
+    places: tuple[Place | None, ...] = ()
 
 
 class LipTracker:
     """Find a face once, follow it by its points, cut out its mouth.
 
-    The largest face is taken and kept until it is lost.
-
     Args:
         weights: folder with face_detection_short_range.tflite and face_landmark.tflite.
+        face: "largest" takes the largest face and keeps it until it is lost; "track:N" the N-th
+            largest of the first picture that shows so many, and no other ever.
+        detector: what finds a face.
+        detector_weights: its file, for a detector that needs one.
+
+    Raises:
+        RoiError: no such face or detector, or what it needs is not here.
     """
 
-    def __init__(self, *, weights: Path) -> None:
-        self._detector = FaceDetector(weights=Path(weights))
+    def __init__(
+        self,
+        *,
+        weights: Path,
+        face: str = "largest",
+        detector: DetectorName = "blazeface",
+        detector_weights: Path | None = None,
+    ) -> None:
+        self._number = face_number(face)
+        self._detector = make_detector(detector, models=Path(weights), weights=detector_weights)
         self._mesh = FaceMesh(weights=Path(weights))
         self._lock = threading.Lock()  # one interpreter serves one clip at a time
 
@@ -76,13 +99,21 @@ class LipTracker:
         """
         frames = _pictures(clip)
         with self._lock:
-            follower = _Follower(self._detector, self._mesh)
-            weaver = Weaver()
+            follower = _Follower(self._detector, self._mesh, number=self._number)
+            weaver, watch = Weaver(), ShotWatch()
             crops: list[NDArray[np.uint8]] = []
             for frame in frames:
+                if watch.cut(frame.image):
+                    follower.cut()
                 crops += weaver.add(frame.image, *follower.step(frame.image))
             crops += weaver.finish()
         where = clip.path
+        if follower.tracked == 0 and follower.faces and self._number is not None:
+            raise RoiError(
+                f"no picture shows {self._number} faces; at most {follower.faces} are seen at once",
+                where=where,
+                todo="Choose another face: --face track:1 is the largest",
+            )
         if follower.tracked == 0:
             raise RoiError(
                 "no face in any picture",
@@ -92,12 +123,37 @@ class LipTracker:
         coverage = follower.tracked / follower.seen
         warnings = list(getattr(frames, "warnings", ()))
         if follower.faces > 1:
-            warnings.append(f"{follower.faces} faces at once; the largest was followed")
+            which = "the largest" if self._number is None else f"number {self._number} by size"
+            warnings.append(f"{follower.faces} faces at once; {which} was followed")
+        if watch.cuts:
+            warnings.append(f"the view changes {watch.cuts} times; the face was sought anew")
         if follower.moves:
             warnings.append(f"the face followed changed {follower.moves} times")
         if coverage < PROPER:
             warnings.append(f"a face was tracked in only {coverage:.0%} of the pictures")
-        return Roi(np.stack(crops), coverage, follower.faces, tuple(warnings))
+        return Roi(
+            np.stack(crops),
+            coverage,
+            follower.faces,
+            tuple(warnings),
+            jitter=weaver.jitter(),
+            cuts=watch.cuts,
+            places=tuple(weaver.places),
+        )
+
+
+def face_number(face: str) -> int | None:
+    """Which face by size: None for "largest", N for "track:N".
+
+    Raises:
+        RoiError: neither of these.
+    """
+    kind, _, number = face.partition(":")
+    if face == "largest":
+        return None
+    if kind != "track" or not number.isdecimal() or int(number) < 1:
+        raise RoiError(f"no face {face!r}", todo="Choose largest, or track:N with N from 1 on")
+    return int(number)
 
 
 def given(clip: Clip) -> Roi:
@@ -149,6 +205,7 @@ class _Follower:
     faces: int = 0
     moves: int = 0
     track: int = 0  # number of the face followed
+    number: int | None = None  # which face by size is wanted; None for the largest
 
     def step(self, image: Image) -> tuple[NDArray[np.float64] | None, int]:
         """Return the points [15, 2] in the next picture, or None, and the number of the face."""
@@ -162,13 +219,23 @@ class _Follower:
         self.tracked += points is not None
         return points, self.track
 
+    def cut(self) -> None:
+        """Forget where the face was: the film cuts to another view."""
+        if self.last is not None:
+            self.track += 1
+        self.face = None
+        if self.number is None:
+            self.last = None
+
     def _search(
         self, image: Image, look: Callable[[Image], list[Face]]
     ) -> NDArray[np.float64] | None:
         found = look(image)
         self._count(image, found)
         known = self.last
-        if known is not None:  # the same face again, if it is there
+        if self.number is not None:
+            found = self._wanted(image, found)
+        elif known is not None:  # the same face again, if it is there
             found.sort(key=lambda face: not face.overlaps(known, 0.1))
         for face in found:
             points = self._read(image, face)
@@ -178,6 +245,15 @@ class _Follower:
                     self.moves += 1
                 return points
         return None
+
+    def _wanted(self, image: Image, found: list[Face]) -> list[Face]:
+        """The face that is followed by its number, and no other."""
+        known = self.last
+        if known is not None:
+            return [face for face in found if face.overlaps(known, 0.1)]
+        assert self.number is not None
+        sure = [face for face in found if self.mesh.read(image, face).score >= LEAST]
+        return sure[self.number - 1 : self.number]
 
     def _count(self, image: Image, found: list[Face]) -> None:
         """Count the faces found that the mesh agrees on."""

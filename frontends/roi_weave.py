@@ -43,6 +43,8 @@ class Weaver:
     last: Points | None = None
     spot: Place | None = None
     broken: bool = False  # a gap too long to bridge
+    places: list[Place | None] = field(default_factory=list)  # of the crops made
+    runs: list[int] = field(default_factory=list)  # and the runs they belong to
 
     def add(
         self, image: NDArray[np.uint8], points: Points | None, track: int
@@ -69,6 +71,16 @@ class Weaver:
         """Return the crops that are left."""
         self._hold()
         return self._make(0)
+
+    def jitter(self) -> float:
+        """How far crops stray from steady motion, crop px, root mean square over each run."""
+        strayed = []
+        for first in range(len(self.places) - 2):
+            one, two, three = self.places[first : first + 3]
+            if one and two and three and len(set(self.runs[first : first + 3])) == 1:
+                x, y = one.x - 2 * two.x + three.x, one.y - 2 * two.y + three.y
+                strayed.append((x * x + y * y) * two.scale**2)
+        return float(np.sqrt(np.mean(strayed))) if strayed else 0.0
 
     def _bridge(self, points: Points, track: int) -> None:
         """Settle the pictures since the face was last seen, and this one."""
@@ -98,10 +110,13 @@ class Weaver:
         while self.made + wait < len(self.moments):
             index, patch = self.made, self.patches.pop(self.made)
             near = self._same_run(index)
-            if near is None:
+            where = None if near is None else place(smooth(*near))
+            if where is None:
                 crops.append(np.zeros((SIDE, SIDE), dtype=np.uint8))
             else:
-                crops.append(crop(patch, place(smooth(*near))))
+                crops.append(crop(patch, where))
+            self.places.append(where)
+            self.runs.append(self.moments[index].run)
             self.made += 1
         return crops
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avsr.cli.clip import STDIN, add_clip, clip_options, from_stdin
 from avsr.cli.model import add_model, load
 from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
@@ -42,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Write down what is said in video and audio files."
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a video or audio file")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="a video or audio file; - for stdin"
+    )
     add_model(parser)
     add_option(
         parser,
@@ -66,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "given"],
         help="find the mouth, or take the whole picture as one already cut out (default: auto)",
     )
+    add_clip(parser)
     add_option(
         parser,
         "-f",
@@ -113,8 +117,10 @@ def _run(args: argparse.Namespace) -> int:
         _make_folder(args.output_dir)
     with Progress(len(args.inputs), show="never" if args.quiet else "auto") as progress:
         progress.show("loading the model")
+        clip_options(args)  # a wrong one is told before the long work
         recogniser = load(args)
-        return _transcribe(recogniser, args, formats, progress)
+        with from_stdin(args.inputs) as places:
+            return _transcribe(recogniser, args, formats, progress, places)
 
 
 def _formats(args: argparse.Namespace) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ def _usage(args: argparse.Namespace, formats: Sequence[str]) -> str | None:
         return None
     stems: dict[str, str] = {}
     for name in args.inputs:
-        stem = Path(name).stem
+        stem = _stem(name)
         if stem in stems:
             twice = f"{one_line(stems[stem])} and {one_line(name)}"
             return f"{twice} would both be written to {one_line(stem)}.{formats[0]}"
@@ -149,7 +155,11 @@ def _usage(args: argparse.Namespace, formats: Sequence[str]) -> str | None:
 
 def _output(args: argparse.Namespace, name: str, form: str) -> Path:
     folder = Path() if args.output_dir is None else args.output_dir
-    return Path(folder, f"{Path(name).stem}.{form}")
+    return Path(folder, f"{_stem(name)}.{form}")
+
+
+def _stem(name: str) -> str:
+    return "stdin" if name == STDIN else Path(name).stem
 
 
 def _make_folder(folder: Path) -> None:
@@ -161,14 +171,18 @@ def _make_folder(folder: Path) -> None:
 
 
 def _transcribe(
-    recogniser: Recogniser, args: argparse.Namespace, formats: Sequence[str], progress: Progress
+    recogniser: Recogniser,
+    args: argparse.Namespace,
+    formats: Sequence[str],
+    progress: Progress,
+    places: Mapping[str, str],
 ) -> int:
     worst = OK
     names = iter(args.inputs)
     while batch := list(islice(names, args.batch_size)):
         progress.show(", ".join(Path(name).name for name in batch))
         files = [name for name in batch if not Path(name).is_dir()]
-        results = iter(_recognise(recogniser, files, args))
+        results = iter(_recognise(recogniser, [places[name] for name in files], args))
         for name in batch:
             outcome = _folder(name) if Path(name).is_dir() else next(results)
             worst = max(worst, _deliver(name, outcome, args, formats, progress))
@@ -191,6 +205,7 @@ def _recognise(
             rates=Rates(audio=args.audio_rate, video=args.video_rate) if given else None,
             rate="fine" if args.rate is None else args.rate,
             roi=args.roi,
+            clip=clip_options(args),
             beam_size=args.beam_size,
             max_new_tokens=args.max_new_tokens,
             batch_size=args.batch_size,
@@ -214,7 +229,8 @@ def _deliver(
     """Print and write one result, and return its exit status."""
     label = one_line(name)
     if isinstance(outcome, AvsrError):
-        where = "" if outcome.where == name else outcome.where  # the line begins with the name
+        where = outcome.where  # the line begins with the name, so it is not said twice
+        where = "" if name == STDIN or where == name else where
         told = AvsrError(outcome.what, where=where, todo=outcome.todo)
         progress.print(f"{label}: error: {one_line(told)}", sys.stderr)
         return outcome.exit_code

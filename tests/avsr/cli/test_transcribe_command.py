@@ -1,7 +1,9 @@
 """`avsr transcribe`: what is printed, what is written, and how it ends."""
 
+import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +187,19 @@ def test_a_cut_text_is_told_in_the_file(api, command, tmp_path, say):
     api.recogniser.says["a.mp4"] = say("bin", segments=cut)
     assert command("transcribe", "a.mp4", "-f", "json") == 0
     assert json.loads((tmp_path / "a.json").read_text())["segments"][0]["truncated"] is True
+
+
+def test_a_clip_through_standard_input(api, command, say, monkeypatch, tmp_path, capsys):
+    api.recogniser.says["stdin"] = say("piped")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a clip")))
+    assert command("transcribe", "-", "-o", tmp_path, "-f", "txt", "--audio-track", 2) == 0
+    assert (tmp_path / "stdin.txt").read_text() == "piped\n"
+    (call,) = api.recogniser.calls
+    assert call["clip"].audio_track == 2
+    assert not Path(call["paths"][0]).exists()
+
+
+def test_which_face_is_told_before_the_model_is_loaded(api, command, capsys):
+    assert command("transcribe", "a.mp4", "--face", "track:x") == 2
+    assert api.loaded == []
+    assert "no face 'track:x'" in capsys.readouterr().err
