@@ -345,6 +345,15 @@ def test_the_papers_settings_are_in_the_recipes():
         assert levels == [-5, 0, 5, 10, 15, 20, None]
 
 
+def test_placements_differ_in_the_placement_alone():
+    for name in ("lrs2", "lrs3"):
+        folder = ROOT / "recipes" / name
+        layer = (folder / "layer.yaml").read_text()
+        for place in ("mhsa", "ffn"):
+            told = (folder / f"{place}.yaml").read_text()
+            assert told.replace(place, "layer").replace(place.upper(), "LAYER") == layer
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", PAPER, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_a_recipe_of_the_paper_takes_two_steps_on_tiny_towers(recipe, film, tmp_path, monkeypatch):
