@@ -210,10 +210,19 @@ class _Reading:
             lost.append("sound")
         if "v" in self.streams and self.video is not None and info is None:
             lost.append("picture")
+        why = ""
+        if "picture" in lost and self.video is not None and not self.video.codec_context.width:
+            # Over the limit a decoder tells no size at all.
+            why = f": it is larger than {self.limits.max_pixels} pixels, or damaged"
         if lost and wave is None and info is None:
-            what = f"nothing of the {' and the '.join(lost)} can be decoded"
-            raise MediaError(what, where=self.where, todo=AGAIN)
-        return [f"nothing of the {track} can be decoded; it is left out" for track in lost]
+            what = f"nothing of the {' and the '.join(lost)} can be decoded{why}"
+            todo = "Scale it down, or raise Limits.max_pixels" if why else AGAIN
+            raise MediaError(what, where=self.where, todo=todo)
+        return [
+            f"nothing of the {track} can be decoded{why if track == 'picture' else ''};"
+            " it is left out"
+            for track in lost
+        ]
 
     def _undecodable(self) -> list[str]:
         """Name the wanted tracks that this build of the media library has no decoder for."""
