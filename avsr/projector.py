@@ -6,10 +6,13 @@ Data: TokenStream x [B, N, D] at one rate -> LLM input embeddings [B, N, H].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Form: TypeAlias = Literal["levelled", "plain", "plain-norm"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class ProjectorConfig:
         experts: projectors that each rate of each modality has; several make a mixture of them
             (`avsr.projector_mixture`).
         top_k: how many of them a token takes.
+        form: "levelled" is `Projector`; "plain" and "plain-norm" are what the authors' other
+            systems have (`avsr.projector_plain`), for their checkpoints.
 
     Raises:
         ValueError: sizes that make no projector.
@@ -42,6 +47,7 @@ class ProjectorConfig:
     dropout: float = 0.1
     experts: int = 1
     top_k: int = 1
+    form: Form = "levelled"
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -52,6 +58,10 @@ class ProjectorConfig:
             raise ValueError(
                 f"width={self.width}, depth={self.depth}, dropout={self.dropout} make no projector"
             )
+        if self.form not in get_args(Form):
+            raise ValueError(f"form must be one of {get_args(Form)}, got {self.form!r}")
+        if self.form != "levelled" and (self.context, self.depth, self.experts) != (1, 0, 1):
+            raise ValueError(f"a {self.form} projector has context=1, depth=0 and experts=1")
         if not 1 <= self.top_k <= self.experts:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and experts={self.experts}")
 

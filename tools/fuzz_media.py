@@ -60,7 +60,7 @@ class Case:
 
 
 def made(ending: str) -> bytes:
-    """A clip of half a second: a moving edge and a tone."""
+    """A short clip: a moving edge and a tone."""
     picture, sound = FORMATS[ending]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"clip.{ending}"
@@ -76,7 +76,8 @@ def made(ending: str) -> bytes:
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     out.mux(video.encode(frame.reformat(format="yuv420p")))
                 out.mux(video.encode(None))
-            wave = 0.3 * np.sin(np.arange(rate // 2) * 2764.6 / rate)
+            seconds = 0.5 if picture else 3.0  # several pages of Ogg: damage loses one
+            wave = 0.3 * np.sin(np.arange(int(rate * seconds)) * 2764.6 / rate)
             for first in range(0, len(wave), 1024):
                 part = np.ascontiguousarray(wave[None, first : first + 1024], dtype=np.float32)
                 block = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
