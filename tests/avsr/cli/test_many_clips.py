@@ -12,6 +12,8 @@ from avsr.cli import main
 from tests.avsr.train.folders import write_lips, write_llm, write_whisper
 from tests.frontends.clips import numbered, tone, write_clip
 
+pytestmark = pytest.mark.slow  # some fifty clips, all kinds
+
 TIMES = {
     "25": [k / 25 for k in range(10)],
     "23.976": [k * 1001 / 24000 for k in range(10)],
