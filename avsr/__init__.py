@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from avsr.startup import collector_paused
 
 if TYPE_CHECKING:
-    from avsr.api import Recogniser, load_model, transcribe
+    from avsr.api import Recogniser
     from avsr.errors import (
         AvsrError,
         ConfigError,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RoiError,
         SetupError,
     )
+    from avsr.loading import load_model, transcribe
     from avsr.rates import Rates
     from avsr.score import score
     from avsr.transcript import Segment, Transcript, Word
@@ -54,7 +55,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "avsr.api": ("Recogniser", "load_model", "transcribe"),
+    "avsr.api": ("Recogniser",),
     "avsr.errors": (
         "AvsrError",
         "ConfigError",
@@ -63,6 +64,7 @@ _HOMES = {
         "RoiError",
         "SetupError",
     ),
+    "avsr.loading": ("load_model", "transcribe"),
     "avsr.rates": ("Rates",),
     "avsr.transcript": ("Segment", "Transcript", "Word"),
 }

@@ -1,4 +1,4 @@
-"""The library's front door: load a model, hand it clips, get transcripts.
+"""A loaded model: hand it clips, get transcripts. `avsr.loading` makes one.
 
 Data: media file -> Prepared (sound, mouth crops) -> tower features, once -> Transcript at any
 trained rate pair.
@@ -17,35 +17,32 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
-from avsr.checkpoint import load_alignment, load_checkpoint, load_towers, read_config
 from avsr.chunks import Cutting
 from avsr.compress.pair import foreign, parse, same_for_both, token_counts
 from avsr.confidence import Calibration, mean, scored_words
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, decode
-from avsr.errors import AvsrError, ConfigError
+from avsr.errors import AvsrError
 from avsr.long import LongReader
 from avsr.model import AvsrModel, Features, View, task_of
-from avsr.precision import choose_dtype
-from avsr.prepare import Modality, Prepared, Preparer, RoiMode
+from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
-from avsr.startup import collector_paused
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
-from avsr.weights import resolve
 from experts import Task
-from frontends.audio_tower import WhisperTower
 from frontends.media import media_seconds
-from frontends.video_tower import LipEncoder
+from frontends.towers import AudioTower, LipTower
+
+VIDEO_HZ = 25.0  # pictures a second of every lip track
 
 
 class Recogniser:
-    """A loaded model with its towers. Made by `load_model`.
+    """A loaded model with its towers. Made by `avsr.load_model`.
 
     Args:
         model: projectors, experts and LLM.
-        audio_tower: Whisper encoder.
-        video_tower: lip encoder, None for a sound-only model.
+        audio_tower: encoder of sound.
+        video_tower: encoder of lips, None for a sound-only model.
         facts: for the transcript's `model` field.
         alignment: CTC of the projectors, for a joint search.
         local_files_only: never ask the network for the face models.
@@ -55,8 +52,8 @@ class Recogniser:
     def __init__(
         self,
         model: AvsrModel,
-        audio_tower: WhisperTower,
-        video_tower: LipEncoder | None,
+        audio_tower: AudioTower,
+        video_tower: LipTower | None,
         facts: Mapping[str, Any],
         *,
         alignment: EmbeddingCtc | None = None,
@@ -117,7 +114,12 @@ class Recogniser:
             self.facts = {**self._own_facts, "compress": made.to_dict()}
 
     def prepare(
-        self, path: str | Path, *, modality: Modality = "auto", roi: RoiMode = "auto"
+        self,
+        path: str | Path,
+        *,
+        modality: Modality = "auto",
+        roi: RoiMode = "auto",
+        clip: ClipOptions = ClipOptions(),  # noqa: B008  (frozen)
     ) -> Prepared:
         """Decode one clip and find its mouth; see `avsr.prepare.Preparer`.
 
@@ -125,11 +127,12 @@ class Recogniser:
             path: media file.
             modality: "auto" reads whatever the clip has; the others insist.
             roi: "given" takes the picture itself as the mouth crop.
+            clip: which face and which sound track, where there are several.
 
         Raises:
             AvsrError: the clip cannot be read as asked.
         """
-        return self.preparer.prepare(path, modality=modality, roi=roi)
+        return self.preparer.prepare(path, modality=modality, roi=roi, options=clip)
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Prepared]) -> None:
@@ -178,9 +181,10 @@ class Recogniser:
         self.encode(clips)
         tasks = [modality or clip.modality for clip in clips]
         chosen = [self.choose(task, rates, rate) for task in tasks]
+        lips = self.video_tower
         features = Features(
             _stream([c.audio for c in clips], self.audio_tower.hz),
-            _stream([c.video for c in clips], 25.0),
+            _stream([c.video for c in clips], VIDEO_HZ if lips is None else lips.hz),
         )
         views = [View(row, pair) for row, pair in enumerate(chosen)]
         seconds = [c.seconds for c in clips]
@@ -268,6 +272,7 @@ class Recogniser:
         rates: Rates | None = None,
         rate: Literal["fine", "coarse"] = "fine",
         roi: RoiMode = "auto",
+        clip: ClipOptions = ClipOptions(),  # noqa: B008  (frozen)
         beam_size: int = 1,
         max_new_tokens: int | None = None,
         ctc_weight: float | None = None,
@@ -285,6 +290,7 @@ class Recogniser:
             rates: rate pair, None for the preset.
             rate: "fine" or "coarse" preset.
             roi: "given" for clips that are mouth crops already.
+            clip: which face and which sound track, where there are several.
             beam_size: 1 is greedy.
             max_new_tokens: cap on tokens per clip, None to derive it from the clip's length.
             ctc_weight: see `DecodeOptions`.
@@ -301,7 +307,13 @@ class Recogniser:
         cutting = Cutting() if cutting is None else cutting
         reader = LongReader(self, cutting, batch_size=batch_size, stage=stage)
         long = partial(
-            reader.read, modality=modality, roi=roi, rates=rates, rate=rate, options=options
+            reader.read,
+            modality=modality,
+            roi=roi,
+            clip=clip,
+            rates=rates,
+            rate=rate,
+            options=options,
         )
         out: list[Transcript | AvsrError] = []
         for first in range(0, len(paths), batch_size):
@@ -312,12 +324,12 @@ class Recogniser:
                         ready.append(long(path))
                         continue
                     stage(f"sound and lips of {Path(path).name}")
-                    clip = self.prepare(path, modality=modality, roi=roi)
-                    if clip.seconds > cutting.limit:  # longer than its header says
+                    made = self.prepare(path, modality=modality, roi=roi, clip=clip)
+                    if made.seconds > cutting.limit:  # longer than its header says
                         ready.append(long(path))
                         continue
-                    self.encode([clip])  # one by one: a clip too long for a tower harms no other
-                    ready.append(clip)
+                    self.encode([made])  # one by one: a clip too long for a tower harms no other
+                    ready.append(made)
                 except AvsrError as error:
                     ready.append(error)
             stage("text")
@@ -325,97 +337,6 @@ class Recogniser:
             done = iter(self.recognise(clips, rates=rates, rate=rate, options=options))
             out += [next(done) if isinstance(c, Prepared) else c for c in ready]
         return out
-
-
-def load_model(
-    model: str | Path = "default",
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    local_files_only: bool = False,
-) -> Recogniser:
-    """Load a recogniser.
-
-    Args:
-        model: "default", a folder written by training, or a hub id.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        dtype: of the frozen LLM: "auto", "float32", "bfloat16", "float16".
-        local_files_only: never ask the network.
-
-    Raises:
-        AvsrError: no such model, damaged, or its frozen parts cannot be had.
-    """
-    folder = model_folder(model, local_files_only)
-    chosen = _device(device)
-    config, _ = read_config(folder)
-    calibration = Calibration.of(folder)
-    for frozen in (config.language_model, config.audio_tower):
-        resolve(frozen, local_files_only=local_files_only)  # here or fetched before the long work
-    with collector_paused():
-        loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
-        alignment = load_alignment(folder, loaded)
-        audio_tower, video_tower = load_towers(loaded.config, folder)
-    loaded.llm.to(chosen)
-    audio_tower.to(chosen)
-    for part in (video_tower, alignment):
-        if part is not None:
-            part.to(chosen)
-    about = {
-        "name": str(model),
-        "language_model": loaded.config.language_model,
-        "trained_rates": {k: list(v) for k, v in loaded.rates.items()},
-        "dtype": str(next(loaded.llm.parameters()).dtype).removeprefix("torch."),
-        "format": facts["avsr_format"],
-        "confidence": "raw" if calibration is None else "calibrated",
-    }
-    return Recogniser(
-        loaded.to(chosen),
-        audio_tower,
-        video_tower,
-        about,
-        alignment=alignment,
-        local_files_only=local_files_only,
-        calibration=calibration,
-    )
-
-
-def transcribe(path: str | Path, *, model: str | Path = "default", **options: Any) -> Transcript:
-    """Transcribe one file.
-
-    Args:
-        path: media file.
-        model: see `load_model`.
-        options: see `Recogniser.transcribe`.
-
-    Raises:
-        AvsrError: the file or the model cannot be read.
-    """
-    result = load_model(model).transcribe([path], **options)[0]
-    if isinstance(result, AvsrError):
-        raise result
-    return result
-
-
-def model_folder(model: str | Path, local_files_only: bool = False) -> Path:
-    """Folder of a named model."""
-    if str(model) == "default":
-        return Path(__file__).parent / "models" / "default"
-    return Path(resolve(str(model)))
-
-
-def _device(name: str) -> torch.device:
-    """Turn a device option into a device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device {name!r} cannot be used: {reason}", todo="Use --device cpu."
-        ) from error
-    return device
 
 
 def _share(

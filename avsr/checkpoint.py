@@ -20,14 +20,20 @@ from torch import Tensor
 
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
-from avsr.errors import ModelError
+from avsr.errors import AvsrError, ModelError
 from avsr.language_model import load_llm, load_skeleton
 from avsr.model import AvsrModel
 from avsr.weights import resolve
 from avsr.writers import write_atomic
 from experts import widen
-from frontends.audio_tower import WhisperTower
-from frontends.video_tower import LipEncoder
+from frontends.towers import (
+    AudioTower,
+    LipTower,
+    audio_features,
+    open_audio_tower,
+    open_video_tower,
+    video_features,
+)
 
 FORMAT = 1
 ALIGNMENT = "alignment.safetensors"
@@ -93,26 +99,20 @@ def read_config(folder: Path | str) -> tuple[AvsrConfig, Mapping[str, Any]]:
 
 def tower_widths(config: AvsrConfig, folder: Path | None) -> tuple[int, int | None]:
     """Feature widths of the configured towers, read from their configurations alone."""
-    whisper = json.loads((Path(resolve(config.audio_tower)) / "config.json").read_text("utf-8"))
+    audio = audio_features(resolve(config.audio_tower)).width
     if config.video_tower is None:
-        return whisper["d_model"], None
-    lips = lip_folder(config, folder)
+        return audio, None
     try:
-        sizes = json.loads((lips / "lip_encoder.json").read_text(encoding="utf-8"))
-        return whisper["d_model"], sizes["width"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"not a lip encoder: {error}",
-            where=str(lips),
-            todo="Copy the model's folder again, whole, or make one with tools/pretrain_lips.py.",
-        ) from error
+        return audio, video_features(lip_folder(config, folder)).width
+    except AvsrError as error:
+        raise ModelError(error.what, where=error.where, todo=error.todo) from error
 
 
 def lip_folder(config: AvsrConfig, folder: Path | None) -> Path:
-    """Where the lip encoder of a configuration lies."""
+    """Where the video tower of a configuration lies."""
     assert config.video_tower is not None
     if config.video_tower != ".":
-        return Path(config.video_tower)
+        return video_folder(config.video_tower)
     if folder is None:
         raise ModelError(
             'video_tower is ".", but the model has no folder yet',
@@ -121,14 +121,22 @@ def lip_folder(config: AvsrConfig, folder: Path | None) -> Path:
     return folder
 
 
+def video_folder(name: str) -> Path:
+    """Folder of a video tower by path, pinned name or hub id."""
+    path = Path(name).expanduser()
+    if path.exists() or "/" not in name or path.is_absolute() or name.startswith("."):
+        return path  # a lip encoder's folder has no config.json, which `resolve` asks for
+    return Path(resolve(name))
+
+
 def load_towers(
     config: AvsrConfig, folder: Path | None = None
-) -> tuple[WhisperTower, LipEncoder | None]:
+) -> tuple[AudioTower, LipTower | None]:
     """The frozen towers of a configuration."""
-    audio = WhisperTower.from_folder(resolve(config.audio_tower))
+    audio = open_audio_tower(resolve(config.audio_tower))
     if config.video_tower is None:
         return audio, None
-    return audio, LipEncoder.from_folder(lip_folder(config, folder))
+    return audio, open_video_tower(lip_folder(config, folder))
 
 
 def build_model(

@@ -25,9 +25,10 @@ class AvsrConfig:
 
     Args:
         language_model: pinned name, hub id or folder of the frozen LLM.
-        audio_tower: pinned name, hub id or folder of a Whisper model.
-        video_tower: folder of a lip encoder, "." for the one beside this configuration, None for
-            sound only.
+        audio_tower: pinned name, hub id or folder of a Whisper model, or of an AV-HuBERT that
+            tools/convert_avhubert.py made (its rates then count frames of 25 Hz).
+        video_tower: folder of a lip encoder or hub id or folder of an AV-HuBERT, "." for the
+            lip encoder beside this configuration, None for sound only.
         audio_rates: trained audio rates.
         video_rates: trained video rates; empty without a video tower.
         compress: compressor of both modalities, as `compressors.build` takes it, or of each:

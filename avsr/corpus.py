@@ -1,146 +1,153 @@
-"""References and hypotheses from files, matched: two paths -> list of `Pair`.
+"""What a corpus's folders say of a clip, and where a long one may be cut.
 
-A text file has one utterance a line, in the same order on both sides. JSON lines have `text` (a
-hypothesis `pred_text` first) and perhaps `id` and `speaker`. A `.trn` file is sclite's: the text,
-and at the end of the line the id in brackets, of which the part up to `-` or `_`
-names the speaker.
+Data: Entry (media, transcript, perhaps word times) -> Part (seconds from, seconds to, transcript).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from avsr.errors import AvsrError
 
-__all__ = ["Missing", "Pair", "match"]
+__all__ = ["Entry", "Part", "Word", "cut", "hold_out", "read_transcript"]
 
-Missing = Literal["strict", "present", "all"]
-_TRN = re.compile(r"(.*)\(([^()\s]+)\)\s*")
-_TODO = "Give a text, JSON-lines or trn file."
+Word = tuple[str, float, float]  # the word, its start and its end, s
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One utterance.
+class Entry:
+    """One clip as its corpus lists it.
 
     Args:
-        id: its name; its number where the files have none.
-        reference: what was said.
-        hypothesis: what was heard.
-        speaker: who said it; "" where the files do not tell.
+        id: unique in the corpus.
+        media: file with the picture, or with the sound of a corpus without pictures.
+        text: transcript.
+        split: train, validation or test.
+        speaker: name of the speaker, "" where it is not known.
+        words: when each word is said, empty where that is not known.
+        sound: file of the sound where `media` has none.
+        fault: what is known to be wrong with it, such as a missing transcript.
     """
 
     id: str
-    reference: str
-    hypothesis: str
+    media: Path
+    text: str
+    split: str
     speaker: str = ""
+    words: tuple[Word, ...] = ()
+    sound: Path | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
-class _Row:
-    id: str | None
-    text: str
-    speaker: str = ""
-
-
-def match(reference: Path, hypothesis: Path, missing: Missing = "strict") -> list[Pair]:
-    """Read two files and put their utterances together, by id where both have ids.
+class Part:
+    """A stretch of a clip.
 
     Args:
-        reference: what was said.
-        hypothesis: what was heard.
-        missing: what a reference without a hypothesis means, as in Kaldi's compute-wer: "strict"
-            refuses, "present" leaves it out, "all" counts it as one in which nothing was heard.
+        start: s in the clip.
+        end: s in the clip.
+        text: what is said there.
+        words: when each word is said, s in the part.
+    """
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+def cut(entry: Entry, seconds: float, longest: float) -> list[Part]:
+    """Cut a clip into parts of at most `longest` seconds, between words.
+
+    A part takes words as long as they fit; the cut is in the middle of the pause after the last.
+    A word that alone is longer is a part of its own.
+
+    Args:
+        entry: the clip.
+        seconds: its length.
+        longest: most seconds of a part.
 
     Returns:
-        Pairs in the order of the references.
+        One part where the clip is short enough.
 
     Raises:
-        AvsrError: a file cannot be read, or the two do not fit each other.
+        AvsrError: it is longer, and it is not known when its words are said.
     """
-    said, heard = _read(reference, ("text",)), _read(hypothesis, ("pred_text", "text"))
-    names, found = _by_id(said, reference), _by_id(heard, hypothesis)
-    if names is None or found is None:
-        return _in_order(said, heard, f"{reference}, {hypothesis}")
-    absent, extra = sorted(names.keys() - found.keys()), sorted(found.keys() - names.keys())
-    if extra or (absent and missing == "strict"):
-        what = f"{len(absent)} ids without a hypothesis and {len(extra)} without a reference"
-        todo = f"The first is {(absent + extra)[0]!r}; give one line for each id"
-        todo += "." if extra else ", or --missing all, or present."
-        raise AvsrError(what, where=str(hypothesis), todo=todo)
-    pairs = [
-        Pair(name, row.text, found[name].text if name in found else "", row.speaker)
-        for name, row in names.items()
-        if name in found or missing == "all"
-    ]
-    if not pairs:
-        raise AvsrError("no reference has a hypothesis", where=str(hypothesis))
-    return pairs
-
-
-def _in_order(said: list[_Row], heard: list[_Row], where: str) -> list[Pair]:
-    if len(said) != len(heard):
+    if seconds <= longest:
+        return [Part(0.0, seconds, entry.text, entry.words)]
+    if not entry.words:
         raise AvsrError(
-            f"{len(said)} references but {len(heard)} hypotheses",
-            where=where,
-            todo="Give one line for each utterance, an empty one where nothing was heard.",
+            f"{seconds:.1f} s, longer than {longest:g} s, without word times to cut it at",
+            where=entry.id,
+            todo="Raise --max-seconds, or leave it out",
         )
-    return [
-        Pair(left.id or right.id or str(number), left.text, right.text, left.speaker)
-        for number, (left, right) in enumerate(zip(said, heard, strict=True), start=1)
-    ]
+    words = [(w, min(start, seconds), min(end, seconds)) for w, start, end in entry.words]
+    between = [(one[2] + two[1]) / 2 for one, two in pairwise(words)]
+    edges = [0.0, *between, seconds]  # where word k may begin, and the last one end
+    parts: list[Part] = []
+    first = 0
+    for k in range(1, len(words) + 1):
+        if k == len(words) or edges[k + 1] - edges[first] > longest:
+            start, end = edges[first], edges[k]
+            said = tuple((w, a - start, b - start) for w, a, b in words[first:k])
+            parts.append(Part(start, end, " ".join(w for w, _, _ in said), said))
+            first = k
+    return parts
 
 
-def _by_id(rows: list[_Row], path: Path) -> dict[str, _Row] | None:
-    """Id -> row, or None where a row has no id."""
-    found = {row.id: row for row in rows if row.id is not None}
-    if any(row.id is None for row in rows):
-        return None
-    if len(found) < len(rows):
-        twice, _ = Counter(row.id for row in rows).most_common(1)[0]
-        raise AvsrError(f"the id {twice!r} occurs twice", where=str(path), todo="Make ids unique.")
-    return {key: replace(row, id=key) for key, row in found.items() if key is not None}
+def hold_out(speakers: Mapping[str, int], clips: int) -> set[str]:
+    """Choose speakers for validation, always the same ones.
+
+    Args:
+        speakers: how many clips each has.
+        clips: how many clips to hold out, at least.
+
+    Returns:
+        The speakers that come first by the digest of their names.
+    """
+    import hashlib
+
+    chosen: set[str] = set()
+    held = 0
+    for name in sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if held >= clips:
+            break
+        chosen.add(name)
+        held += speakers[name]
+    return chosen
 
 
-def _read(path: Path, keys: tuple[str, ...]) -> list[_Row]:
+def read_transcript(path: Path) -> tuple[str, tuple[Word, ...]]:
+    """Read a transcript of LRS2 or LRS3: "Text:", facts, and in some files a table of words.
+
+    Args:
+        path: the .txt file.
+
+    Returns:
+        The text in lower case, and the words with their times (s), if the file has them.
+
+    Raises:
+        AvsrError: the file cannot be read, or is none.
+    """
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        what = f"is not UTF-8 text at byte {error.start}"
-        raise AvsrError(what, where=str(path), todo=_TODO) from error
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise AvsrError(what, where=str(path), todo=_TODO) from error
-    lines = content.replace("\r\n", "\n").split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
-    numbered = [(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
-    if path.suffix == ".trn":
-        return [_trn(line, where) for line, where in numbered]
-    if path.suffix in (".jsonl", ".json", ".ndjson") or content.lstrip().startswith("{"):
-        return [_json(line, keys, where) for line, where in numbered]
-    return [_Row(None, line) for line in lines]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if not lines or not lines[0].startswith("Text:"):
+            raise ValueError("the first line does not begin with 'Text:'")
+        text = lines[0].removeprefix("Text:").strip().lower()
+        if not text:
+            raise ValueError("the text is empty")
+        table = next((k for k, line in enumerate(lines) if line.startswith("WORD ")), len(lines))
+        words = [_word(line.split()) for line in lines[table + 1 :] if line.strip()]
+    except (OSError, ValueError, IndexError) as error:
+        raise AvsrError(f"not a transcript: {error}", where=str(path)) from error
+    return text, tuple(words)
 
 
-def _json(line: str, keys: tuple[str, ...], where: str) -> _Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise AvsrError("is not JSON", where=where, todo="Give one object a line.") from error
-    text = next((row[key] for key in keys if key in row), None) if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        wanted = " or ".join(repr(key) for key in keys)
-        raise AvsrError(f"has no {wanted} with a text", where=where, todo="Give one object a line.")
-    name = str(row["id"]) if "id" in row else None
-    return _Row(name, text, str(row.get("speaker") or ""))
-
-
-def _trn(line: str, where: str) -> _Row:
-    found = _TRN.fullmatch(line)
-    if found is None:
-        raise AvsrError("has no (id) at its end", where=where, todo="Write: the words (spk-001)")
-    return _Row(found[2], found[1].strip(), re.split(r"[-_]", found[2], maxsplit=1)[0])
+def _word(cells: Sequence[str]) -> Word:
+    start, end = float(cells[1]), float(cells[2])
+    if not 0 <= start <= end:
+        raise ValueError(f"{cells[0]} from {start} to {end} s")
+    return cells[0].lower(), start, end

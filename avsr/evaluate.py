@@ -23,6 +23,7 @@ from avsr.rates import Rates
 from avsr.score import DRAWS, Score, score
 from avsr.takes import Takes, Wave
 from avsr.transcript import Modality
+from frontends.damage import Damage
 from frontends.media import open_clip
 
 __all__ = ["Condition", "EvalOptions", "Heard", "Row", "conditions", "evaluate", "read_noise"]
@@ -67,6 +68,7 @@ class EvalOptions:
         samples: bootstrap draws.
         seed: of the draws, and of the place in the noise where each clip's begins.
         bootstrap_by: what the bootstrap draws.
+        damage: what every clip's sound and lips meet, None for nothing.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -76,6 +78,7 @@ class EvalOptions:
     samples: int = DRAWS
     seed: int = 0
     bootstrap_by: Literal["utterance", "speaker"] = "utterance"
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,14 @@ def evaluate(
     heard: dict[Condition, list[Heard]] = {condition: [] for condition in wanted}
     for first in range(0, len(items), options.batch_size):
         batch = [
-            Takes(recogniser, item, noise=noise, roi=options.roi, seed=options.seed)
+            Takes(
+                recogniser,
+                item,
+                noise=noise,
+                roi=options.roi,
+                seed=options.seed,
+                damage=options.damage,
+            )
             for item in items[first : first + options.batch_size]
         ]
         for condition in wanted:

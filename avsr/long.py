@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from avsr.chunks import GRID, Chunk, Cutting, plan, seam
 from avsr.confidence import mean
 from avsr.decode import DecodeOptions
-from avsr.errors import ConfigError, MediaError, RoiError
-from avsr.prepare import SILENCE, Modality, Prepared, RoiMode, source_of
+from avsr.errors import ConfigError, MediaError
+from avsr.prepare import SILENCE, ClipOptions, Modality, Prepared, RoiMode, source_of
 from avsr.rates import Rates
 from avsr.transcript import Segment, Transcript, Word
 from experts import Task
@@ -67,6 +67,7 @@ class LongReader:
         *,
         modality: Modality = "auto",
         roi: RoiMode = "auto",
+        clip: ClipOptions = ClipOptions(),  # noqa: B008  (frozen)
         rates: Rates | None = None,
         rate: Literal["fine", "coarse"] = "fine",
         options: DecodeOptions | None = None,
@@ -83,17 +84,17 @@ class LongReader:
         with tempfile.TemporaryFile(prefix="avsr-") as spool:
             began = time.perf_counter()
             self.stage("reading the sound")
-            clip = open_clip(path, spool=spool)
+            media = open_clip(path, spool=spool, audio_track=clip.audio_track)
             timing["media"] += time.perf_counter() - began
-            track = _Track(clip, modality, roi, preparer.lips == "read")
+            track = _Track(media, modality, roi, preparer.lips == "read")
             began = time.perf_counter()
-            chunks = plan(track.activity(self.cutting.find), clip.duration, self.cutting)
+            chunks = plan(track.activity(self.cutting.find), media.duration, self.cutting)
             timing["pauses"] += time.perf_counter() - began
-            lips = track.follow(chunks, lambda: preparer.tracker)
+            lips = track.follow(chunks, lambda: preparer.tracker(clip))
             made: list[tuple[Chunk, Transcript]] = []
             ready = track.prepared(chunks, lips, timing)
             while batch := list(islice(ready, self.batch_size)):
-                self.stage(f"{batch[-1][0].end / clip.duration:.0%} of {Path(path).name}")
+                self.stage(f"{batch[-1][0].end / media.duration:.0%} of {Path(path).name}")
                 clips = [one for _, one in batch]
                 for one in clips:
                     self.recogniser.encode([one])
@@ -103,9 +104,9 @@ class LongReader:
             for _, part in made:
                 for name, spent in part.timing.items():
                     timing[name] += spent
-            facts = {"path": str(path), "duration": clip.duration, "coverage": track.coverage}
-            facts |= {**source_of(clip), "chunks": len(chunks)}
-            return join(made, timing, facts, (*clip.warnings, *track.warnings))
+            facts = {"path": str(path), "duration": media.duration, "coverage": track.coverage}
+            facts |= {**source_of(media), "chunks": len(chunks)}
+            return join(made, timing, facts, (*media.warnings, *track.warnings))
 
 
 _SUMS = ("total", "rtf")
@@ -205,9 +206,11 @@ class _Track:
         if isinstance(lips, LipStream):
             self.coverage = lips.coverage
             self.warnings += lips.warnings
-            if lips.tracked == 0 and self.modality in ("v", "av"):
-                todo = "Use the sound alone (modality 'a'), or give mouth crops (roi 'given')"
-                raise RoiError("no face in any picture", where=self.clip.path, todo=todo)
+            fault = lips.fault()
+            if fault is not None and self.modality in ("v", "av"):
+                raise fault
+            if fault is not None:
+                self.warnings.append(fault.what)
         told = {
             "without a face": "had no face in them; they were read from the sound alone",
             "silent": "are silent; nothing was read in them",

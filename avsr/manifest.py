@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from avsr.errors import ConfigError
 
@@ -26,6 +27,7 @@ class Item:
         split: train, validation or test.
         speaker: name of the speaker.
         has_video: the media file shows the speaker.
+        roi: "given" where its picture is a mouth crop already.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Item:
     split: str = ""
     speaker: str = ""
     has_video: bool = False
+    roi: Literal["auto", "given"] = "auto"
 
 
 def read_manifest(path: Path | str, keep: Callable[[Item], bool] | None = None) -> list[Item]:
@@ -86,6 +89,7 @@ def _item(line: str, number: int, path: Path) -> Item:
             split=str(row.get("split", "")),
             speaker=str(row.get("speaker", "")),
             has_video=bool(video),
+            roi="given" if row.get("roi") == "given" else "auto",
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +20,37 @@ from avsr.errors import ConfigError, MediaError, RoiError
 from avsr.fetch import sha256_of
 from avsr.weights import resolve
 from experts import Task
-from frontends.lips import LipTracker, given
+from frontends.face_detectors import DetectorName
+from frontends.lips import LipTracker, face_number, given
 from frontends.media import Clip, open_clip
 
-__all__ = ["Modality", "Prepared", "Preparer", "RoiMode", "source_of"]
+__all__ = ["ClipOptions", "Modality", "Prepared", "Preparer", "RoiMode", "source_of"]
 
 SILENCE = 1e-4  # peak below which a clip holds no sound (-80 dB)
 SHORT = 0.4  # s; hardly a word fits in less
 Modality = Literal["auto", "a", "v", "av"]
 RoiMode = Literal["auto", "given"]
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What to read of a clip that shows or holds more than one.
+
+    Args:
+        face: "largest", or "track:N" for the N-th largest face.
+        detector: what finds faces, one of `frontends.face_detectors.DETECTORS`.
+        detector_weights: file of a detector that needs one.
+        audio_track: sound track from 1 on, None for the file's default.
+    """
+
+    face: str = "largest"
+    detector: DetectorName = "blazeface"
+    detector_weights: Path | None = None
+    audio_track: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a face that is none."""
+        face_number(self.face)
 
 
 @dataclass
@@ -74,7 +96,7 @@ class Preparer:
         self, *, lips: Literal["read", "ignore"] = "read", local_files_only: bool = False
     ) -> None:
         self.lips, self.local_files_only = lips, local_files_only
-        self._tracker: LipTracker | None = None
+        self._trackers: dict[ClipOptions, LipTracker] = {}
 
     def prepare(
         self,
@@ -82,6 +104,7 @@ class Preparer:
         *,
         modality: Modality = "auto",
         roi: RoiMode = "auto",
+        options: ClipOptions = ClipOptions(),
     ) -> Prepared:
         """Decode one clip and find its mouth.
 
@@ -89,6 +112,7 @@ class Preparer:
             path: media file.
             modality: "auto" reads whatever the clip has; the others insist.
             roi: "given" takes the picture itself as the mouth crop.
+            options: which face and which sound track.
 
         Raises:
             AvsrError: the clip cannot be read as asked.
@@ -97,14 +121,16 @@ class Preparer:
         if "v" in modality and self.lips == "ignore":
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
-            clip = open_clip(path)
+            clip = open_clip(path, audio_track=options.audio_track)
             source = source_of(clip)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
         with _timed(timing, "lips"):
             if modality != "a" and self.lips == "read":
-                crops, coverage = self._lips(clip, modality, roi, wave is not None, warnings)
+                crops, coverage = self._lips(
+                    clip, modality, roi, options, wave is not None, warnings
+                )
         if wave is None and crops is None:
             raise MediaError(
                 "the clip has neither audible sound nor a picture of a speaker",
@@ -145,6 +171,7 @@ class Preparer:
         clip: Clip,
         modality: Modality,
         roi: RoiMode,
+        options: ClipOptions,
         audible: bool,
         warnings: list[str],
     ) -> tuple[NDArray[np.uint8] | None, float | None]:
@@ -155,8 +182,10 @@ class Preparer:
             raise MediaError(
                 "the clip has no video track", where=clip.path, todo="Use --modality a or auto."
             )
+        if options.detector != "blazeface":
+            self.tracker(options)  # what a chosen detector lacks is an error of its own
         try:
-            found = given(clip) if roi == "given" else self.tracker.track(clip)
+            found = given(clip) if roi == "given" else self.tracker(options).track(clip)
         except RoiError as error:
             if modality != "auto" or not audible:
                 raise
@@ -165,13 +194,18 @@ class Preparer:
         warnings += found.warnings
         return found.crops, found.coverage
 
-    @property
-    def tracker(self) -> LipTracker:
-        """The lip tracker, loaded when first needed."""
-        if self._tracker is None:
+    def tracker(self, options: ClipOptions = ClipOptions()) -> LipTracker:
+        """The lip tracker of some options, loaded when first needed."""
+        own = replace(options, audio_track=None)  # lips have none
+        if own not in self._trackers:
             folder = resolve("face-models", local_files_only=self.local_files_only)
-            self._tracker = LipTracker(weights=Path(folder))
-        return self._tracker
+            self._trackers[own] = LipTracker(
+                weights=Path(folder),
+                face=own.face,
+                detector=own.detector,
+                detector_weights=own.detector_weights,
+            )
+        return self._trackers[own]
 
 
 def source_of(clip: Clip) -> dict[str, Any]:

@@ -6,11 +6,13 @@ Data: TokenStream x [B, N, D] at one rate -> LLM input embeddings [B, N, H].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Form: TypeAlias = Literal["levelled", "plain", "plain-norm"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ProjectorConfig:
             (`avsr.projector_mixture`).
         top_k: how many of them a token takes.
         per: "rate" gives each rate of a modality a projector of its own, "modality" one to all.
+        form: "levelled" is `Projector`; "plain" and "plain-norm" are what the authors' other
+            systems have (`avsr.projector_plain`), for their checkpoints.
 
     Raises:
         ValueError: sizes that make no projector.
@@ -45,6 +49,7 @@ class ProjectorConfig:
     experts: int = 1
     top_k: int = 1
     per: Literal["rate", "modality"] = "rate"
+    form: Form = "levelled"
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -57,6 +62,10 @@ class ProjectorConfig:
             )
         if self.per not in ("rate", "modality"):
             raise ValueError(f"a projector is per rate or per modality, not per {self.per!r}")
+        if self.form not in get_args(Form):
+            raise ValueError(f"form must be one of {get_args(Form)}, got {self.form!r}")
+        if self.form != "levelled" and (self.context, self.depth, self.experts) != (1, 0, 1):
+            raise ValueError(f"a {self.form} projector has context=1, depth=0 and experts=1")
         if not 1 <= self.top_k <= self.experts:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and experts={self.experts}")
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsr.projector import Projector, ProjectorConfig
+from avsr.projector_plain import PlainProjector
 
 
 class ProjectorMixture(nn.Module):
@@ -65,8 +66,10 @@ def _balance(probs: Tensor, index: Tensor) -> Tensor:
 
 def build_projector(
     inputs: int, outputs: int, config: ProjectorConfig, *, gain: float
-) -> Projector | ProjectorMixture:
-    """The projector that a configuration asks for: one, or a mixture."""
+) -> Projector | ProjectorMixture | PlainProjector:
+    """The projector that a configuration asks for: one, a mixture, or a plain one."""
+    if config.form != "levelled":
+        return PlainProjector(inputs, outputs, config)
     if config.experts == 1:
         return Projector(inputs, outputs, config, gain=gain)
     return ProjectorMixture(inputs, outputs, config, gain=gain)

@@ -18,6 +18,7 @@ from avsr.errors import AvsrError
 from avsr.manifest import Item
 from avsr.prepare import Prepared
 from avsr.transcript import Modality
+from frontends.damage import Damage
 from frontends.noise import mix
 
 __all__ = ["Takes", "Wave"]
@@ -36,6 +37,7 @@ class Takes:
         noise: [S] at 16 kHz, mixed in where an SNR is asked for.
         roi: "given" where the clip is a mouth crop already.
         seed: with the clip's id, of the place in the noise where this clip's begins.
+        damage: what sound and lips meet before that noise.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Takes:
         noise: Wave | None = None,
         roi: Literal["auto", "given"] = "auto",
         seed: int = 0,
+        damage: Damage | None = None,
     ) -> None:
         """See the class."""
         self.item = item
         self._recogniser, self._noise, self._roi, self._seed = recogniser, noise, roi, seed
+        self._damage = damage
         self._kept: dict[tuple[str, float | None], Prepared | AvsrError] = {}
 
     def take(self, task: Modality, snr: float | None = None) -> Prepared | AvsrError:
@@ -80,11 +84,14 @@ class Takes:
         return self._kept[name, snr]
 
     def _prepare(self, modality: Literal["a", "v"]) -> Prepared:
-        return self._recogniser.prepare(self.item.path, modality=modality, roi=self._roi)
+        roi = self.item.roi if self._roi == "auto" else self._roi
+        return self._recogniser.prepare(self.item.path, modality=modality, roi=roi)
 
     def _sound(self, snr: float | None) -> Prepared:
         clean = _made(self._keep("decoded", None, lambda: self._prepare("a")))
         sound = replace(clean, timing=dict(clean.timing))
+        if self._damage is not None and sound.wave is not None:
+            sound.wave = self._damage.sound(sound.wave, self.item.id)
         if snr is not None and sound.wave is not None:
             assert self._noise is not None
             seed = _seed(self._seed, self.item.id)
@@ -94,6 +101,8 @@ class Takes:
 
     def _lips(self) -> Prepared:
         lips = self._prepare("v")
+        if self._damage is not None and lips.crops is not None:
+            lips.crops = self._damage.lips(lips.crops, self.item.id)
         self._recogniser.encode([lips])
         return lips
 

@@ -11,7 +11,7 @@ attention.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from frontends.errors import AvsrError
 from frontends.log_mel import HOP, SAMPLE_RATE, log_mel
 
 PadMode = Literal["none", "30s"]
+Level = Literal["as is", "utterance"]
 WINDOW_SECONDS = 30
 
 
@@ -84,13 +85,20 @@ class WhisperTower(nn.Module):
         shape: the encoder's sizes.
         pad: "none" encodes the true length; "30s" pads each clip to 30 s as Whisper's own decoder
             expects.
+        level: "utterance" brings each clip to zero mean and unit deviation first, as the authors'
+            other systems do.
     """
 
     hz = 50.0
+    causal = False
 
-    def __init__(self, shape: WhisperShape, *, pad: PadMode = "none") -> None:
+    def __init__(
+        self, shape: WhisperShape, *, pad: PadMode = "none", level: Level = "as is"
+    ) -> None:
         super().__init__()
-        self.shape, self.pad = shape, pad
+        if pad not in get_args(PadMode) or level not in get_args(Level):
+            raise ValueError(f"no such padding {pad!r} or level {level!r}")
+        self.shape, self.pad, self.level = shape, pad, level
         width = shape.d_model
         self.conv1 = nn.Conv1d(shape.num_mel_bins, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
@@ -100,12 +108,12 @@ class WhisperTower(nn.Module):
         self.requires_grad_(False).eval()
 
     @classmethod
-    def from_folder(cls, folder: Path | str, *, pad: PadMode = "none") -> "WhisperTower":
+    def from_folder(cls, folder: Path | str, *, pad: PadMode | None = None) -> "WhisperTower":
         """Read the encoder half of a transformers Whisper folder.
 
         Args:
             folder: holds `config.json` and `model.safetensors`.
-            pad: see the class.
+            pad: see the class; None for what `avsr_pad` in config.json says, else "none".
 
         Raises:
             AvsrError: the folder does not hold a Whisper model.
@@ -118,8 +126,9 @@ class WhisperTower(nn.Module):
                 prefix = "model.encoder."
                 names = [k for k in file.keys() if k.startswith(prefix)]
                 state = {k.removeprefix(prefix): file.get_tensor(k).float() for k in names}
+            told = config.get("avsr_pad", "none") if pad is None else pad
             with torch.device("meta"):
-                tower = cls(shape, pad=pad)
+                tower = cls(shape, pad=told, level=config.get("avsr_level", "as is"))
             tower.load_state_dict(state, assign=True)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]  # torch lists every tensor of wrong shape
@@ -147,6 +156,8 @@ class WhisperTower(nn.Module):
     def spectrograms(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mels [B, M, F] of each row's own samples, zero beyond them, and frame counts [B]."""
         rows = [wave[:n] for wave, n in zip(waves, lengths.tolist(), strict=True)]
+        if self.level == "utterance":
+            rows = [F.layer_norm(row, row.shape, eps=1e-8) if len(row) else row for row in rows]
         if self.pad == "30s":
             rows = [F.pad(row, (0, WINDOW_SECONDS * SAMPLE_RATE - len(row))) for row in rows]
         mels = [log_mel(row, self.shape.num_mel_bins) for row in rows]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from frontends.errors import RoiError
 
-__all__ = ["Face", "FaceDetector", "FaceMesh", "Image", "Mesh"]
+__all__ = ["BlazeFace", "Face", "FaceMesh", "Image", "Mesh"]
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -85,7 +85,7 @@ class Mesh:
         return Face(float(x), float(y), float((high - low).max()), angle, self.score)
 
 
-class FaceDetector:
+class BlazeFace:
     """BlazeFace, short range: faces that fill at least about a sixth of the square they lie in.
 
     Args:

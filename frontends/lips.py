@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from frontends.clip import Clip
 from frontends.errors import RoiError
-from frontends.faces import Face, FaceDetector, FaceMesh, Image
+from frontends.face_detectors import DetectorName, FaceDetector, make_detector
+from frontends.faces import Face, FaceMesh, Image
 from frontends.frames import Frame
-from frontends.roi_align import POINTS, SIDE
+from frontends.roi_align import POINTS, SIDE, Place
 from frontends.roi_weave import Weaver
+from frontends.shots import ShotWatch
 
-__all__ = ["LipStream", "LipTracker", "Roi", "given", "given_stream"]
+__all__ = ["LipStream", "LipTracker", "Roi", "face_number", "given", "given_stream"]
 
 FPS = 25.0
 LEAST = 0.5  # score of a mesh that is a face
@@ -41,25 +43,46 @@ class Roi:
         coverage: share of pictures in which the face was tracked, 0 to 1.
         faces: the most faces seen at once.
         warnings: what the reader of a result must know about the track.
+        jitter: crop px, root mean square: how far the crop strays from steady motion between
+            pictures, of one face in one view.
+        cuts: changes of view.
+        places: of each crop in its picture; None where there was no face yet, empty for crops that
+            were given.
     """
 
     crops: NDArray[np.uint8]
     coverage: float
     faces: int
     warnings: tuple[str, ...] = ()
+    jitter: float = 0.0
+    cuts: int = 0
+    places: tuple[Place | None, ...] = ()
 
 
 class LipTracker:
     """Find a face once, follow it by its points, cut out its mouth.
 
-    The largest face is taken and kept until it is lost.
-
     Args:
         weights: folder with face_detection_short_range.tflite and face_landmark.tflite.
+        face: "largest" takes the largest face and keeps it until it is lost; "track:N" the N-th
+            largest of the first picture that shows so many, and no other ever.
+        detector: what finds a face.
+        detector_weights: its file, for a detector that needs one.
+
+    Raises:
+        RoiError: no such face or detector, or what it needs is not here.
     """
 
-    def __init__(self, *, weights: Path) -> None:
-        self._detector = FaceDetector(weights=Path(weights))
+    def __init__(
+        self,
+        *,
+        weights: Path,
+        face: str = "largest",
+        detector: DetectorName = "blazeface",
+        detector_weights: Path | None = None,
+    ) -> None:
+        self._number = face_number(face)
+        self._detector = make_detector(detector, models=Path(weights), weights=detector_weights)
         self._mesh = FaceMesh(weights=Path(weights))
         self._lock = threading.Lock()  # one interpreter serves one clip at a time
 
@@ -76,15 +99,21 @@ class LipTracker:
             RoiError: no picture track, or no face in any picture.
             MediaError: the picture cannot be decoded.
         """
-        stream = self.follow(clip)
+        places: list[Place | None] = []
+        stream = self._stream(clip, places=places)
         crops = [crop for crop, _ in stream]
-        if stream.tracked == 0:
-            raise RoiError(
-                "no face in any picture",
-                where=clip.path,
-                todo="Use the sound alone (modality 'a'), or give mouth crops (roi 'given')",
-            )
-        return Roi(np.stack(crops), stream.coverage, stream.faces, stream.warnings)
+        fault = stream.fault()
+        if fault is not None:
+            raise fault
+        return Roi(
+            np.stack(crops),
+            stream.coverage,
+            stream.faces,
+            stream.warnings,
+            jitter=stream.jitter,
+            cuts=stream.cuts,
+            places=tuple(places),
+        )
 
     def follow(self, clip: Clip, *, first: int = 0, count: int | None = None) -> LipStream:
         """Cut the mouth out of one picture after the other, for clips too long to hold.
@@ -97,10 +126,22 @@ class LipTracker:
         Raises:
             RoiError: no picture track.
         """
+        return self._stream(clip, first=first, count=count)
+
+    def _stream(
+        self,
+        clip: Clip,
+        *,
+        first: int = 0,
+        count: int | None = None,
+        places: list[Place | None] | None = None,
+    ) -> LipStream:
         frames = _pictures(clip)
         end = None if count is None else first + count
-        follower = _Follower(self._detector, self._mesh)
-        return LipStream(frames, islice(frames, first, end), follower, self._lock)
+        follower = _Follower(self._detector, self._mesh, number=self._number)
+        weaver = Weaver(places=places)
+        wanted = islice(frames, first, end)
+        return LipStream(clip.path, frames, wanted, follower, weaver, self._lock)
 
 
 class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
@@ -111,12 +152,16 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
 
     def __init__(
         self,
+        where: str,
         reader: Iterator[Frame],
         frames: Iterator[Frame],
         follower: _Follower,
+        weaver: Weaver,
         lock: threading.Lock,
     ) -> None:
-        self._reader, self._frames, self._follower, self._lock = reader, frames, follower, lock
+        self._where, self._reader, self._frames = where, reader, frames
+        self._follower, self._weaver, self._lock = follower, weaver, lock
+        self._watch = ShotWatch()
         self._made = self._weave()
 
     def __next__(self) -> tuple[NDArray[np.uint8], bool]:
@@ -134,6 +179,16 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
         return self._follower.faces
 
     @property
+    def cuts(self) -> int:
+        """Changes of view, so far."""
+        return self._watch.cuts
+
+    @property
+    def jitter(self) -> float:
+        """See `Roi.jitter`; of the crops so far."""
+        return self._weaver.jitter()
+
+    @property
     def coverage(self) -> float:
         """Share of pictures in which the face was tracked, so far."""
         return self._follower.tracked / max(1, self._follower.seen)
@@ -142,23 +197,46 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
     def warnings(self) -> tuple[str, ...]:
         """What the reader of a result must know about the track."""
         found = list(getattr(self._reader, "warnings", ()))
+        number = self._follower.number
         if self.faces > 1:
-            found.append(f"{self.faces} faces at once; the largest was followed")
+            which = "the largest" if number is None else f"number {number} by size"
+            found.append(f"{self.faces} faces at once; {which} was followed")
+        if self.cuts:
+            found.append(f"the view changes {self.cuts} times; the face was sought anew")
         if self._follower.moves:
             found.append(f"the face followed changed {self._follower.moves} times")
         if self.coverage < PROPER:
             found.append(f"a face was tracked in only {self.coverage:.0%} of the pictures")
         return tuple(found)
 
+    def fault(self) -> RoiError | None:
+        """Why no picture so far shows the face that was asked for; None if one does."""
+        if self.tracked > 0:
+            return None
+        number = self._follower.number
+        if self.faces and number is not None:
+            return RoiError(
+                f"no picture shows {number} faces; at most {self.faces} are seen at once",
+                where=self._where,
+                todo="Choose another face: --face track:1 is the largest",
+            )
+        return RoiError(
+            "no face in any picture",
+            where=self._where,
+            todo="Use the sound alone (modality 'a'), or give mouth crops (roi 'given')",
+        )
+
     def _weave(self) -> Iterator[tuple[NDArray[np.uint8], bool]]:
-        weaver, seen = Weaver(), deque[bool]()
+        seen = deque[bool]()
         for frame in self._frames:
+            if self._watch.cut(frame.image):
+                self._follower.cut()
             with self._lock:  # one interpreter serves one picture at a time
                 points, track = self._follower.step(frame.image)
             seen.append(points is not None)
-            for crop in weaver.add(frame.image, points, track):
+            for crop in self._weaver.add(frame.image, points, track):
                 yield crop, seen.popleft()
-        for crop in weaver.finish():
+        for crop in self._weaver.finish():
             yield crop, seen.popleft()
 
 
@@ -168,6 +246,20 @@ def given_stream(
     """The same of a clip that already is a mouth crop; see `given`."""
     frames = islice(_pictures(clip), first, None if count is None else first + count)
     return ((_square(frame.image), True) for frame in frames)
+
+
+def face_number(face: str) -> int | None:
+    """Which face by size: None for "largest", N for "track:N".
+
+    Raises:
+        RoiError: neither of these.
+    """
+    kind, _, number = face.partition(":")
+    if face == "largest":
+        return None
+    if kind != "track" or not number.isdecimal() or int(number) < 1:
+        raise RoiError(f"no face {face!r}", todo="Choose largest, or track:N with N from 1 on")
+    return int(number)
 
 
 def given(clip: Clip) -> Roi:
@@ -225,6 +317,7 @@ class _Follower:
     faces: int = 0
     moves: int = 0
     track: int = 0  # number of the face followed
+    number: int | None = None  # which face by size is wanted; None for the largest
 
     def step(self, image: Image) -> tuple[NDArray[np.float64] | None, int]:
         """Return the points [15, 2] in the next picture, or None, and the number of the face."""
@@ -238,13 +331,23 @@ class _Follower:
         self.tracked += points is not None
         return points, self.track
 
+    def cut(self) -> None:
+        """Forget where the face was: the film cuts to another view."""
+        if self.last is not None:
+            self.track += 1
+        self.face = None
+        if self.number is None:
+            self.last = None
+
     def _search(
         self, image: Image, look: Callable[[Image], list[Face]]
     ) -> NDArray[np.float64] | None:
         found = look(image)
         self._count(image, found)
         known = self.last
-        if known is not None:  # the same face again, if it is there
+        if self.number is not None:
+            found = self._wanted(image, found)
+        elif known is not None:  # the same face again, if it is there
             found.sort(key=lambda face: not face.overlaps(known, 0.1))
         for face in found:
             points = self._read(image, face)
@@ -254,6 +357,15 @@ class _Follower:
                     self.moves += 1
                 return points
         return None
+
+    def _wanted(self, image: Image, found: list[Face]) -> list[Face]:
+        """The face that is followed by its number, and no other."""
+        known = self.last
+        if known is not None:
+            return [face for face in found if face.overlaps(known, 0.1)]
+        assert self.number is not None
+        sure = [face for face in found if self.mesh.read(image, face).score >= LEAST]
+        return sure[self.number - 1 : self.number]
 
     def _count(self, image: Image, found: list[Face]) -> None:
         """Count the faces found that the mesh agrees on."""

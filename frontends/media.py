@@ -38,6 +38,7 @@ def open_clip(
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     streams: Literal["av", "a", "v"] = "av",
     spool: IO[bytes] | None = None,
+    audio_track: int | None = None,
 ) -> Clip:
     """Open a media file: decode its sound, measure its picture, put both on one clock.
 
@@ -50,6 +51,8 @@ def open_clip(
         streams: which tracks are wanted; the clock is the same whichever they are.
         spool: an empty file to keep the sound in, for long media: `Clip.audio` is then a view of it
             that holds no memory after `frontends.spool.forget`.
+        audio_track: which of several sound tracks to read, from 1 on; None for the file's default,
+            with a warning where there are others.
 
     Returns:
         The clip; a track that is not there, or not wanted, is None.
@@ -64,7 +67,7 @@ def open_clip(
     with deadline.running():
         container = open_container(path, limits)
     try:
-        reading = _Reading(container, str(path), limits, streams)
+        reading = _Reading(container, str(path), limits, streams, audio_track)
         if spool is not None:
             reading.sound = SpooledSound(limits, str(path), spool)
         reading.walk(deadline)
@@ -76,13 +79,21 @@ def open_clip(
 class _Reading:
     """One pass over a file's packets: all sound decoded, pictures only measured."""
 
-    def __init__(self, container: InputContainer, where: str, limits: Limits, streams: str) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        where: str,
+        limits: Limits,
+        streams: str,
+        audio_track: int | None,
+    ) -> None:
         self.container = container
         self.where = where
         self.limits = limits
         self.streams = streams
         self.video = picture_stream(container)
-        self.audio = _sound_stream(container)
+        self.audio = _sound_stream(container, where, audio_track)
+        self.chosen = audio_track
         if self.video is None and self.audio is None:
             strange = len(container.streams.video) + len(container.streams.audio) > 0
             what = "no decoder for its sound or picture" if strange else "neither sound nor picture"
@@ -163,6 +174,7 @@ class _Reading:
         if "a" in self.streams and self.audio is not None:
             wave = self.sound.finish(0.0 if heard is None else heard - start)
             warnings += self.sound.warnings
+            warnings += self._others()
             warnings += self._damage("sound", self.audio, self.sound.end)
         if "v" in self.streams and self.video is not None:
             info = self._info(start)
@@ -178,6 +190,14 @@ class _Reading:
         return Clip(
             self.where, max(lengths), wave, info, tuple(warnings), start=start, limits=self.limits
         )
+
+    def _others(self) -> list[str]:
+        """Say that there are more sound tracks, if none was chosen."""
+        tracks = [s for s in self.container.streams.audio if decodable(s)]
+        if self.chosen is not None or len(tracks) < 2 or self.audio is None:
+            return []
+        number = tracks.index(self.audio) + 1
+        return [f"the file has {len(tracks)} sound tracks; number {number} is read"]
 
     def _info(self, start: float) -> VideoInfo | None:
         """The measured picture track, or None when nothing of it can be shown."""
@@ -196,10 +216,19 @@ class _Reading:
             lost.append("sound")
         if "v" in self.streams and self.video is not None and info is None:
             lost.append("picture")
+        why = ""
+        if "picture" in lost and self.video is not None and not self.video.codec_context.width:
+            # Over the limit a decoder tells no size at all.
+            why = f": it is larger than {self.limits.max_pixels} pixels, or damaged"
         if lost and wave is None and info is None:
-            what = f"nothing of the {' and the '.join(lost)} can be decoded"
-            raise MediaError(what, where=self.where, todo=AGAIN)
-        return [f"nothing of the {track} can be decoded; it is left out" for track in lost]
+            what = f"nothing of the {' and the '.join(lost)} can be decoded{why}"
+            todo = "Scale it down, or raise Limits.max_pixels" if why else AGAIN
+            raise MediaError(what, where=self.where, todo=todo)
+        return [
+            f"nothing of the {track} can be decoded{why if track == 'picture' else ''};"
+            " it is left out"
+            for track in lost
+        ]
 
     def _undecodable(self) -> list[str]:
         """Name the wanted tracks that this build of the media library has no decoder for."""
@@ -251,7 +280,16 @@ def media_seconds(path: str | Path, *, limits: Limits = Limits()) -> float | Non
         container.close()
 
 
-def _sound_stream(container: InputContainer) -> AudioStream | None:
+def _sound_stream(container: InputContainer, where: str, chosen: int | None) -> AudioStream | None:
     tracks = [s for s in container.streams.audio if decodable(s)]
+    if chosen is not None:
+        if not 1 <= chosen <= len(tracks):
+            count = f"{len(tracks)} sound tracks" if tracks else "no sound track"
+            raise MediaError(
+                f"no sound track number {chosen}: the file has {count}",
+                where=where,
+                todo="Choose one from 1 on" if tracks else "",
+            )
+        return tracks[chosen - 1]
     default = [s for s in tracks if int(s.disposition) & 1]
     return next(iter(default or tracks), None)

@@ -5,6 +5,8 @@ Only the surroundings of the mouth are kept, and only until the smoothing window
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +48,10 @@ class Weaver:
     last: Points | None = None
     spot: Place | None = None
     broken: bool = False  # a gap too long to bridge
+    places: list[Place | None] | None = None  # of the crops made; a list where they are asked for
+    _before: deque[tuple[Place | None, int]] = field(default_factory=lambda: deque(maxlen=2))
+    _strayed: float = 0.0  # px^2, sum of squares
+    _triples: int = 0  # and how many
 
     def add(
         self, image: NDArray[np.uint8], points: Points | None, track: int
@@ -72,6 +78,22 @@ class Weaver:
         """Return the crops that are left."""
         self._hold()
         return self._make(0)
+
+    def jitter(self) -> float:
+        """How far crops so far stray from steady motion, crop px, root mean square in each run."""
+        return math.sqrt(self._strayed / self._triples) if self._triples else 0.0
+
+    def _note(self, where: Place | None, run: int) -> None:
+        """Remember where a crop was taken from, as far as anybody asks for it."""
+        if len(self._before) == 2:
+            (one, first), (two, second) = self._before
+            if one and two and where and first == second == run:
+                x, y = one.x - 2 * two.x + where.x, one.y - 2 * two.y + where.y
+                self._strayed += (x * x + y * y) * two.scale**2
+                self._triples += 1
+        self._before.append((where, run))
+        if self.places is not None:
+            self.places.append(where)
 
     def _bridge(self, points: Points, track: int) -> None:
         """Settle the pictures since the face was last seen, and this one."""
@@ -101,10 +123,12 @@ class Weaver:
         while self.made + wait < len(self.moments):
             index, patch = self.made, self.patches.pop(self.made)
             near = self._same_run(index)
-            if near is None:
+            where = None if near is None else place(smooth(*near))
+            if where is None:
                 crops.append(np.zeros((SIDE, SIDE), dtype=np.uint8))
             else:
-                crops.append(crop(patch, place(smooth(*near))))
+                crops.append(crop(patch, where))
+            self._note(where, self.moments[index].run)
             if index >= WINDOW:  # no later picture is averaged with that one
                 self.moments[index - WINDOW] = _GONE
             self.made += 1

@@ -211,7 +211,7 @@ GUARDED = {  # what is imported alone, and what of transformers its users then r
     "load_llm": "from avsr.language_model import load_llm",
     "convert": "from avsr.gguf import convert",
     "WhisperBaseline": "from avsr.baseline import WhisperBaseline",
-    "load_model": "from avsr.api import load_model",
+    "load_model": "from avsr.loading import load_model",
 }
 
 

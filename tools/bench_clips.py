@@ -14,9 +14,9 @@ from typing import Any
 from compare_eval import Metered
 from macs import Llm
 
-from avsr.api import load_model
 from avsr.errors import ModelError
 from avsr.evaluate import Condition, EvalOptions, evaluate, read_noise
+from avsr.loading import load_model
 from avsr.manifest import Item, read_manifest
 from avsr.rates import Rates
 

@@ -122,8 +122,8 @@ def evaluate_run(
     Returns:
         The report.
     """
-    from avsr.api import load_model
     from avsr.evaluate import EvalOptions, conditions, evaluate, read_noise
+    from avsr.loading import load_model
 
     told, began = place.suite.data["evaluation"], time.perf_counter()
     items = clips_of(told)

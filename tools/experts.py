@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from expert_figures import figures, summary
     from expert_study import study
 
-    from avsr.api import load_model
     from avsr.errors import AvsrError
+    from avsr.loading import load_model
     from avsr.manifest import read_manifest
     from avsr.writers import write_atomic
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from avsr.corpus import match
 from avsr.errors import AvsrError
+from avsr.pairs import match
 from avsr.score import score
 from avsr.score_report import Report
 

@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "main", "whole_parser"]
 
 COMMANDS = {
     "transcribe": "write down what is said in clips",
+    "roi": "show what is seen of a mouth, and how well it is followed",
     "demo": "transcribe the packaged clip at every rate",
     "pull": "fetch the pinned weights into the cache",
     "score": "word error rate of two transcripts",

@@ -219,8 +219,8 @@ def _weights() -> Iterator[Finding]:
 
 def _model() -> Iterator[Finding]:
     """The model that a command without --model takes."""
-    from avsr.api import model_folder
     from avsr.checkpoint import read_config
+    from avsr.loading import model_folder
 
     name = os.environ.get("AVSR_MODEL") or "default"
     try:

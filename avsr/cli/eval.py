@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avsr.cli.eval_table import listing, pair
 from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from avsr.api import Recogniser
     from avsr.bootstrap import Comparison
     from avsr.evaluate import Condition, EvalOptions, Row
+    from frontends.damage import Damage
 
 __all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
 
@@ -78,6 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dB or clean, as in --snr=-5,0,clean (default: clean)",
     )
     add_option(table, "--noise", type=Path, metavar="FILE", help="sound mixed in for --snr")
+    add_option(
+        table,
+        "--damage",
+        type=Path,
+        metavar="FILE",
+        help="YAML list of what sound and lips meet, in every row; see frontends/damage.py",
+    )
     add_option(
         table,
         "--baseline",
@@ -137,7 +146,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
     rows = _rows(recogniser, items, args)
-    print(_table(rows))
+    print(listing(rows))
     against = [] if older is None else _compared(rows, older, args)
     if args.output_json is not None:
         _write(args.output_json, rows, recogniser, args, against)
@@ -164,7 +173,7 @@ def _compared(
     how = {"samples": args.samples, "seed": args.seed, "by": args.bootstrap_by}
     found = compared(rows, older, **how)
     for row, one in zip(rows, found, strict=True):
-        name = f"{row.condition.system} {row.condition.task} {_pair(row.condition.rates)}"
+        name = f"{row.condition.system} {row.condition.task} {pair(row.condition.rates)}"
         told = "not in the earlier report" if one is None else _sentence(one)
         print(f"{name}: {told}")
     return found
@@ -224,6 +233,7 @@ def _items(args: argparse.Namespace) -> list[Item]:
 def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace) -> list[Row]:
     from avsr.evaluate import evaluate, read_noise
 
+    options = _options(args)  # first: a wrong file of damage is told before the long work
     wanted = _conditions(recogniser, items, args)
     noise = None if args.noise is None else read_noise(args.noise)
     baseline = None
@@ -246,7 +256,7 @@ def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespac
             recogniser,
             items,
             wanted,
-            options=_options(args),
+            options=options,
             noise=noise,
             baseline=baseline,
             progress=step,
@@ -283,6 +293,7 @@ def _options(args: argparse.Namespace) -> EvalOptions:
     from avsr.decode import DecodeOptions
     from avsr.evaluate import EvalOptions
 
+    damage = None if args.damage is None else _damage(args)
     return EvalOptions(
         decode=DecodeOptions(args.beam_size, args.max_new_tokens, args.ctc_weight),
         roi=args.roi,
@@ -291,7 +302,14 @@ def _options(args: argparse.Namespace) -> EvalOptions:
         samples=args.samples,
         seed=args.seed,
         bootstrap_by=args.bootstrap_by,
+        damage=damage,
     )
+
+
+def _damage(args: argparse.Namespace) -> Damage:
+    from frontends.damage import Damage
+
+    return Damage.from_file(args.damage, seed=args.seed)
 
 
 def _rates(text: str) -> tuple[Rates, ...]:
@@ -333,6 +351,7 @@ def _write(
             "ctc": dict(_options(args).decode.shares(recogniser.model.config)),
         },
         "noise": None if args.noise is None else str(args.noise),
+        "damage": None if args.damage is None else _damage(args).to_dict()["damage"],
         "seed": args.seed,
         "bootstrap_by": args.bootstrap_by,
         "peak_memory_bytes": _peak(),
@@ -347,43 +366,3 @@ def _peak() -> int:
     """Most memory that this process ever held, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-_HEAD = (
-    "system  task  rates  snr  clips    WER         95 %     CER     S     D     I"
-    "  tok/s    RTF  empty   cut"
-)
-
-
-def _table(rows: Sequence[Row]) -> str:
-    lines = [_HEAD, *map(_line, rows)]
-    if rows:
-        lines.append(f"normalizer {rows[0].score.normalizer}")
-    if any(row.condition.system == "whisper" for row in rows):
-        lines.append("whisper: its own decoder on the same sound, greedy, digits spelled out")
-    return "\n".join(lines)
-
-
-def _line(row: Row) -> str:
-    condition, score, clips = row.condition, row.score, len(row.heard)
-    snr = "clean" if condition.snr is None else f"{condition.snr:g}"
-    span = score.wer_interval
-    interval = "" if span is None else f"{100 * span.low:.1f} - {100 * span.high:.1f}"
-    words = score.words
-    return (
-        f"{condition.system:7} {condition.task:4} {_pair(condition.rates):>6} {snr:>5} {clips:5}"
-        f" {100 * score.wer:5.1f}% {interval:>12} {100 * score.cer:6.1f}%"
-        f" {words.substitutions:5} {words.deletions:5} {words.insertions:5}"
-        f" {_number(row.tokens_per_second, 1):>6} {_number(row.rtf, 3):>6}"
-        f" {100 * score.empty / clips:5.1f}% {100 * row.truncated / clips:4.1f}%"
-    )
-
-
-def _pair(rates: Rates | None) -> str:
-    if rates is None:
-        return "-"
-    return ",".join("-" if rate is None else str(rate) for rate in (rates.audio, rates.video))
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

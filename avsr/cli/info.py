@@ -82,8 +82,8 @@ def parameters(path: Path) -> int:
 
 def _model(args: argparse.Namespace) -> dict[str, Any]:
     """Facts of a model of ours."""
-    from avsr.api import model_folder
     from avsr.checkpoint import read_config
+    from avsr.loading import model_folder
 
     folder = model_folder(args.model, args.local_files_only or offline())
     config, facts = read_config(folder)

@@ -95,7 +95,8 @@ def load(args: argparse.Namespace) -> Recogniser:
     Raises:
         AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
     """
-    from avsr.api import load_model  # first: it hides a torchaudio that would break transformers
+    # First: it hides a torchaudio that would break transformers.
+    from avsr.loading import load_model
 
     from transformers.utils import logging  # isort: skip
 

@@ -16,7 +16,7 @@ from avsr.normalize import NORMALIZERS
 from avsr.writers import write_atomic
 
 if TYPE_CHECKING:
-    from avsr.corpus import Pair
+    from avsr.pairs import Pair
     from avsr.score_report import Report
 
 __all__ = ["SUMMARY", "add_arguments", "add_gate", "gate", "run", "save"]
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from avsr.corpus import match
+    from avsr.pairs import match
 
     pairs = match(args.reference, args.hypothesis, args.missing)
     older = None if args.against is None else match(args.reference, args.against, args.missing)

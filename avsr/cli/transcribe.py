@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.cli import report
+from avsr.cli.clip import add_clip, clip_options
 from avsr.cli.inputs import STDIN, Source, expand, spooled
 from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count
@@ -83,6 +84,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "given"],
         help="find the mouth, or take the whole picture as one already cut out (default: auto)",
     )
+    add_clip(parser)
     _cutting(parser)
     add_option(
         parser,
@@ -316,6 +318,7 @@ class _Call:
                 rates=Rates(audio=args.audio_rate, video=args.video_rate) if given else None,
                 rate="fine" if args.rate is None else args.rate,
                 roi=args.roi,
+                clip=clip_options(args),
                 beam_size=args.beam_size,
                 max_new_tokens=args.max_new_tokens,
                 ctc_weight=args.ctc_weight,

@@ -22,7 +22,7 @@ from avsr.streams import TokenStream
 from avsr.train.features import FeatureStore, Variant
 from frontends.noise import seed_of
 
-AUDIO_HZ, VIDEO_HZ = 50.0, 25.0
+AUDIO_HZ, VIDEO_HZ = 50.0, 25.0  # frames a second of Whisper and of our lip encoder
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class _Sample:
     video: Tensor
     text: Tensor
     joint: Joint | None = None
+    hz: tuple[float, float] = (AUDIO_HZ, VIDEO_HZ)
 
 
 def hide(
@@ -157,19 +158,26 @@ class ClipDataset(Dataset[_Sample]):
         first = seed_of(item.id, "variant") + index  # repeats of a clip start at other variants
         found = self.store.get(item, variants[(first + epoch) % len(variants)])
         audio, video = found.audio, found.video
+        hz = self._rates()
         if self.masks is not None:
             shift = int(rng.integers(0, 4))  # pooling windows fall elsewhere each time
-            audio = hide(audio[min(shift, len(audio) - 1) :], AUDIO_HZ, self.masks, rng)
+            audio = hide(audio[min(shift, len(audio) - 1) :], hz[0], self.masks, rng)
             if video is not None:
-                cut = min(shift // 2, len(video) - 1)
-                video = hide(video[cut:], VIDEO_HZ, self.masks, rng)
+                cut = min(int(shift * hz[1] / hz[0]), len(video) - 1)
+                video = hide(video[cut:], hz[1], self.masks, rng)
         text = torch.tensor(self.tokenizer.encode(" " + item.text))
         lips = np.zeros((0, self._video_width()), np.float16) if video is None else video
-        return _Sample(item, _float(audio), _float(lips), text, key[2] if len(key) > 2 else None)
+        joint = key[2] if len(key) > 2 else None
+        return _Sample(item, _float(audio), _float(lips), text, joint, hz)
 
     def has_lips(self, index: int) -> bool:
         """Whether a clip's lips are read."""
         return self.entries[index][0].has_video and self.store.video_tower is not None
+
+    def _rates(self) -> tuple[float, float]:
+        """Frames a second of sound and of lips."""
+        lips = self.store.video_tower
+        return self.store.audio_tower.hz, VIDEO_HZ if lips is None else lips.hz
 
     def _video_width(self) -> int:
         tower = self.store.video_tower
@@ -186,8 +194,8 @@ def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
     return Batch(
         items=tuple(s.item for s in samples),
         features=Features(
-            _stream([s.audio for s in samples], AUDIO_HZ),
-            _stream([s.video for s in samples], VIDEO_HZ),
+            _stream([s.audio for s in samples], samples[0].hz[0]),
+            _stream([s.video for s in samples], samples[0].hz[1]),
         ),
         texts=tuple(s.text for s in samples),
         draw=draw if joint is None else joint.draw,

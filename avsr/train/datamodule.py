@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning
 import torch
 
+from avsr.checkpoint import video_folder
 from avsr.errors import ConfigError
 from avsr.language_model import load_tokenizer
 from avsr.manifest import Item, read_manifest
@@ -17,9 +18,8 @@ from avsr.train.features import FeatureStore, Variant, make_babble, read_noise
 from avsr.train.loader import Loader
 from avsr.train.sampler import BucketSampler
 from avsr.weights import resolve
-from frontends.audio_tower import WhisperTower
 from frontends.lips import LipTracker
-from frontends.video_tower import LipEncoder
+from frontends.towers import open_audio_tower, open_video_tower
 
 
 class SpeechData(lightning.LightningDataModule):
@@ -33,7 +33,7 @@ class SpeechData(lightning.LightningDataModule):
         held_out: corpora of validation and test, always read clean.
         language_model: whose tokens the transcripts become.
         audio_tower: whose features are read.
-        video_tower: folder of the lip encoder, None to leave lips out.
+        video_tower: folder or hub id of the encoder of lips, None to leave lips out.
         cache: folder of the feature cache.
         noise: noise manifest; only its `train` split is read.
         babble: how many babbles to make from the first corpus's LibriSpeech train speakers.
@@ -78,8 +78,8 @@ class SpeechData(lightning.LightningDataModule):
                 noise |= make_babble(self.corpora[0].manifest, self.babble, self.seed)
             self._store = FeatureStore(
                 self.cache,
-                WhisperTower.from_folder(resolve(self.audio_tower)),
-                LipEncoder.from_folder(lips) if lips is not None else None,
+                open_audio_tower(resolve(self.audio_tower)),
+                open_video_tower(video_folder(lips)) if lips is not None else None,
                 LipTracker(weights=Path(resolve("face-models"))) if lips is not None else None,
                 noise,
             )

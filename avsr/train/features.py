@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 
 from avsr.errors import ConfigError
 from avsr.manifest import Item, read_manifest
-from frontends.audio_tower import WhisperTower
-from frontends.lips import LipTracker
+from frontends.damage import Damage
+from frontends.lips import LipTracker, given
 from frontends.media import open_clip
 from frontends.noise import babble, mix, seed_of
-from frontends.video_tower import LipEncoder
+from frontends.towers import AudioTower, LipTower
 
 Array = NDArray[np.float32]
 HALF = np.float16
@@ -38,12 +39,14 @@ class Variant:
         snr_db: range to draw a signal-to-noise ratio from, None for clean sound.
         tempo: 1.1 plays the sound 10 % faster (and higher), lips too.
         mirror: how the mouth crop is shown.
+        damage: kinds of `frontends.damage`, which sound and lips meet before all else.
     """
 
     name: str = "clean"
     snr_db: tuple[float, float] | None = None
     tempo: float = 1.0
     mirror: str = "no"
+    damage: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class ClipFeatures:
     """Tower features of one clip.
 
     Args:
-        audio: [Ta, Da] at 50 Hz.
-        video: [Tv, Dv] at 25 Hz, None without lips.
+        audio: [Ta, Da] at the audio tower's rate.
+        video: [Tv, Dv] at the video tower's, None without lips.
     """
 
     audio: NDArray[np.float16]
@@ -64,8 +67,8 @@ class FeatureStore:
 
     Args:
         folder: cache on disk.
-        audio_tower: Whisper encoder.
-        video_tower: lip encoder, None to leave lips out.
+        audio_tower: encoder of sound.
+        video_tower: encoder of lips, None to leave lips out.
         tracker: finds mouths, needed with a video tower.
         noise: waveforms to mix from, by name.
     """
@@ -73,8 +76,8 @@ class FeatureStore:
     def __init__(
         self,
         folder: Path | str,
-        audio_tower: WhisperTower,
-        video_tower: LipEncoder | None = None,
+        audio_tower: AudioTower,
+        video_tower: LipTower | None = None,
         tracker: LipTracker | None = None,
         noise: Mapping[str, Array] | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class FeatureStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.audio_tower, self.video_tower, self.tracker = audio_tower, video_tower, tracker
         self.noise = dict(noise or {})
+        self._damages: dict[str, Damage] = {}
         self._audio_key = _fingerprint(audio_tower)
         self._video_key = _fingerprint(video_tower) if video_tower is not None else ""
         self._noise_key = _digest(*(self.noise[k].tobytes() for k in sorted(self.noise)))
@@ -89,6 +93,9 @@ class FeatureStore:
     def get(self, item: Item, variant: Variant) -> ClipFeatures:
         """Features of a clip, from disk if they were made before."""
         settings, noise = f"tempo {variant.tempo}", ""
+        damage = self._damage(variant)
+        if damage is not None and damage.touches("sound"):
+            settings += f" damage {variant.name} {damage.key('sound')}"
         if variant.snr_db is not None:
             settings += f" snr {variant.snr_db} {variant.name}"
             noise = self._noise_key
@@ -99,6 +106,8 @@ class FeatureStore:
         video = None
         if item.has_video and self.video_tower is not None:
             looks = f"mirror {variant.mirror} tempo {variant.tempo}"
+            if damage is not None and damage.touches("lips"):
+                looks += f" damage {variant.name} {damage.key('lips')}"
             video = self._cached(
                 _digest(clip, self._video_key, looks), lambda: self._video(item, variant)
             )
@@ -106,15 +115,26 @@ class FeatureStore:
 
     def crops(self, item: Item) -> NDArray[np.uint8]:
         """Mouth crops [T, 96, 96] of a clip; kept apart, since every encoder reads the same."""
-        key = _digest("roi", _identity(item))
+        key = _digest("roi" if item.roi == "auto" else "roi given", _identity(item))
 
         def track() -> NDArray[np.uint8]:
+            if item.roi == "given":
+                return given(open_clip(item.path, streams="v")).crops
             if self.tracker is None:
                 raise ConfigError("lips are wanted, but no lip tracker was given")
             return self.tracker.track(open_clip(item.path, streams="v")).crops
 
         crops: NDArray[np.uint8] = self._cached(key, track)
         return crops
+
+    def _damage(self, variant: Variant) -> Damage | None:
+        """The damage of a variant, parsed once; None without any."""
+        if not variant.damage:
+            return None
+        told = json.dumps(variant.damage, sort_keys=True)
+        if told not in self._damages:
+            self._damages[told] = Damage(variant.damage)
+        return self._damages[told]
 
     def _cached(self, key: str, make):  # type: ignore[no-untyped-def]
         """Array of that key, made and written atomically if it is not there."""
@@ -133,6 +153,9 @@ class FeatureStore:
         wave = open_clip(item.path, streams="a").audio
         if wave is None:
             raise ConfigError("a clip of the manifest has no sound", where=str(item.path))
+        damage = self._damage(variant)
+        if damage is not None:
+            wave = damage.sound(wave, f"{variant.name}/{item.id}")
         wave = stretch(wave, variant.tempo)
         if variant.snr_db is not None:
             seed = seed_of(item.id, variant.name)
@@ -150,6 +173,9 @@ class FeatureStore:
     def _video(self, item: Item, variant: Variant) -> NDArray[np.float16]:
         assert self.video_tower is not None
         crops = self.crops(item)
+        damage = self._damage(variant)
+        if damage is not None:
+            crops = damage.lips(crops, f"{variant.name}/{item.id}")
         if variant.mirror == "yes":
             crops = np.ascontiguousarray(crops[:, :, ::-1])
         if variant.tempo != 1.0:

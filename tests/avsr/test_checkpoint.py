@@ -18,15 +18,19 @@ from avsr.checkpoint import (
     load_towers,
     save_alignment,
     save_model,
+    tower_widths,
 )
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import AvsrError, ConfigError, ModelError
-from avsr.model import View
+from avsr.model import Features, View
 from avsr.rates import Rates
+from avsr.streams import TokenStream
 from frontends.audio_tower import WhisperTower
+from frontends.avhubert_tower import AvHubertTower
 from frontends.video_tower import LipEncoder, LipShape
+from tests.frontends.avhuberts import tiny as tiny_avhubert
 from tests.tiny import AUDIO_WIDTH, VIDEO_WIDTH, awaken, tiny_config, tiny_features, tiny_llm
 
 VIEWS = [View(0, Rates(4, 2)), View(1, Rates(4, None)), View(0, Rates(None, 2))]
@@ -349,3 +353,21 @@ def test_towers_of_sound_only(config, monkeypatch):
     assert video.width == VIDEO_WIDTH
     with pytest.raises(ModelError, match="no folder yet"):
         load_towers(replace(config, video_tower="."))
+
+
+def test_an_avhubert_is_a_tower_of_either_stream(config, tmp_path):
+    """Named by its folder; its rate and width go with it."""
+    AvHubertTower(tiny_avhubert()).save(tmp_path / "avhubert")
+    named = str(tmp_path / "avhubert")
+    both = replace(config, audio_tower=named, video_tower=named)
+    audio, video = load_towers(both)
+    assert (audio.modality, audio.hz, audio.width) == ("audio", 25.0, 16)
+    assert (video.modality, video.hz, video.width) == ("video", 25.0, 16)
+    assert tower_widths(both, None) == (16, 16)
+    model = build_model(both, dtype=torch.float32)
+    features = Features(
+        TokenStream.from_features(torch.ones(1, 9, 16), torch.tensor([9]), audio.hz),
+        TokenStream.from_features(torch.ones(1, 9, 16), torch.tensor([9]), video.hz),
+    )
+    view = View(0, Rates(4, 2))
+    assert model.tokens(features, [view])["audio_4"].lengths.tolist() == [3]

@@ -14,6 +14,7 @@ from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.takes import Takes
 from avsr.transcript import Segment, Transcript
+from frontends.damage import Damage
 
 TRAINED = {
     "a": [Rates(4, None), Rates(16, None)],
@@ -129,6 +130,15 @@ def test_noise_at_zero_db_is_noise_and_seeded_by_the_clip():
     assert np.array_equal(heard("one"), heard("one"))
     assert not np.array_equal(heard("one"), heard("two"))
     assert not np.array_equal(heard("one"), heard("one", seed=1))
+
+
+def test_damage_reaches_sound_and_lips_of_every_row():
+    damage = Damage([{"kind": "sound_mask", "per_second": 5.0}, {"kind": "flip", "chance": 1.0}])
+    fake = FakeRecogniser()
+    evaluate(fake, [clip()], conditions(TRAINED, ["av"]), options=EvalOptions(damage=damage))
+    whole = np.sin(np.arange(32_000) / 20).astype(np.float32)
+    assert np.array_equal(fake.waves[0], damage.sound(whole, "one"))
+    assert not np.array_equal(fake.waves[0], whole)
 
 
 def test_figures_of_a_row():

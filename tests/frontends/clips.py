@@ -58,7 +58,10 @@ def write_clip(
             step = times[1] - times[0] if len(times) > 1 else 0.04
             video = out.add_stream(codec, rate=Fraction(1 / step).limit_denominator(1001))
             video.width, video.height, video.pix_fmt = width, height, pix_fmt
-            video.time_base = video.codec_context.time_base = CLOCK
+            clock = (
+                1 / video.average_rate if codec.startswith("mpeg") else CLOCK
+            )  # MPEG's is coarse
+            video.time_base = video.codec_context.time_base = clock
             if codec == "libx264":
                 video.options = {"preset": "ultrafast", "crf": "12", "bf": "0"}
             if rotation is not None:
@@ -69,7 +72,7 @@ def write_clip(
         for index, time in enumerate(times or ()):
             frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
             frame = frame.reformat(format=pix_fmt)
-            frame.pts, frame.time_base = round(time / CLOCK), CLOCK
+            frame.pts, frame.time_base = round(time / clock), clock
             out.mux(video.encode(frame))
         if video is not None:
             out.mux(video.encode(None))

@@ -274,9 +274,9 @@ def manifest(tmp_path):
 def test_command_writes_json_figures_and_summary(
     tool, model, manifest, tmp_path, monkeypatch, capsys
 ):
-    import avsr.api
+    import avsr.loading
 
-    monkeypatch.setattr(avsr.api, "load_model", lambda name, dtype: Stub(model))
+    monkeypatch.setattr(avsr.loading, "load_model", lambda name, dtype: Stub(model))
     out = tmp_path / "out"
     argv = ["tiny", str(manifest), "--out", str(out), "--control", "twin=tiny"]
     assert tool("experts").main(argv) == 0

@@ -59,12 +59,12 @@ class FakeApi:
 
 @pytest.fixture
 def api(monkeypatch):
-    """Stand in for `avsr.api`, so that no weights are read."""
+    """Stand in for `avsr.loading`, so that no weights are read."""
     texts = {"a.mp4": _say("bin blue"), "b.wav": _say("set white")}
     fake = FakeApi(FakeRecogniser(texts))
-    module = types.ModuleType("avsr.api")
+    module = types.ModuleType("avsr.loading")
     module.load_model = fake.load_model
-    monkeypatch.setitem(sys.modules, "avsr.api", module)
+    monkeypatch.setitem(sys.modules, "avsr.loading", module)
     return fake
 
 

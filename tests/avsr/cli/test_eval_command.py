@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from avsr import api, evaluate
+from avsr import evaluate, loading
 from avsr.cli import eval as command_module
 from avsr.errors import ModelError
 from avsr.evaluate import Heard, Row
@@ -64,7 +64,7 @@ def asked(monkeypatch):
             rows.append(Row(condition, score(*texts, samples=20), heard))
         return rows
 
-    monkeypatch.setattr(api, "load_model", load_model)
+    monkeypatch.setattr(loading, "load_model", load_model)
     monkeypatch.setattr(evaluate, "evaluate", run)
     return made
 

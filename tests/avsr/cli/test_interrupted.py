@@ -33,9 +33,9 @@ class Fake:
             made.append(Transcript(text, (Segment(0.0, 1.0, text),), input={"path": path}))
         return made
 
-api = types.ModuleType("avsr.api")
+api = types.ModuleType("avsr.loading")
 api.load_model = lambda *_, **__: Fake()
-sys.modules["avsr.api"] = api
+sys.modules["avsr.loading"] = api
 utils = types.ModuleType("transformers.utils")
 utils.logging = types.SimpleNamespace(
     disable_progress_bar=lambda: None, set_verbosity_error=lambda: None

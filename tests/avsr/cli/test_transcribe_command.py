@@ -405,3 +405,15 @@ def test_words_are_coloured_by_their_confidence(api, command, capsys, say, monke
     monkeypatch.setenv("NO_COLOR", "1")
     assert command("transcribe", "a.mp4", "--print-colors") == 0
     assert capsys.readouterr().out == "bin blue x plain\n"
+
+
+def test_face_and_sound_track_reach_the_recogniser(api, command):
+    assert command("transcribe", "a.mp4", "--face", "track:2", "--audio-track", 3) == 0
+    (call,) = api.recogniser.calls
+    assert (call["clip"].face, call["clip"].audio_track) == ("track:2", 3)
+
+
+def test_which_face_is_told_before_the_model_is_loaded(api, command, capsys):
+    assert command("transcribe", "a.mp4", "--face", "track:x") == 2
+    assert api.loaded == []
+    assert "no face 'track:x'" in capsys.readouterr().err

@@ -196,3 +196,17 @@ def test_of_a_noise_manifest_only_the_train_split_is_opened(tmp_path):
     ]
     (tmp_path / "noise" / "manifest.jsonl").write_text("".join(rows))
     assert list(read_noise(tmp_path / "noise" / "manifest.jsonl")) == ["wind"]
+
+
+def test_damage_is_met_by_its_stream_alone(store, item):
+    """By the vocabulary that `avsr eval --damage` reads."""
+    reader = store()
+    reader.get(item, CLEAN)
+    blurred = reader.get(item, Variant("blur", damage=({"kind": "blur", "sigma": 3.0},)))
+    assert reader.runs == ["audio", "video", "video"]
+    assert not np.array_equal(blurred.video, reader.get(item, CLEAN).video)
+    silenced = reader.get(item, Variant("mask", damage=({"kind": "sound_mask"},)))
+    assert reader.runs == ["audio", "video", "video", "audio"]
+    assert not np.array_equal(silenced.audio, reader.get(item, CLEAN).audio)
+    again = store(folder="elsewhere").get(item, Variant("mask", damage=({"kind": "sound_mask"},)))
+    assert np.array_equal(again.audio, silenced.audio)

@@ -1,0 +1,107 @@
+"""`avsr roi`: what the model sees of a face, how well it was followed, and a film to look at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsr.cli.clip import add_clip, clip_options
+from avsr.cli.inputs import Source, spooled
+from avsr.cli.options import add_option
+from avsr.cli.outcome import OK, guarded, one_line
+
+if TYPE_CHECKING:
+    from frontends.lips import Roi
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `avsr roi`."""
+    parser.description = "Find the mouth in a clip, say how well, and show it."
+    parser.add_argument("input", metavar="CLIP", help="a video file; - for standard input")
+    add_option(
+        parser, "--save-roi", type=Path, metavar="FILE", help="film of face and crop, .mp4 or .mkv"
+    )
+    add_option(
+        parser, "--save-crops", type=Path, metavar="FILE", help="the crops alone, losslessly, .mkv"
+    )
+    add_option(parser, "--roi", default="auto", choices=["auto", "given"], help="default: auto")
+    add_clip(parser)
+    add_option(parser, "--json", action="store_true", help="the report as JSON")
+    add_option(parser, "--local-files-only", action="store_true", help="never touch the network")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `avsr roi` was asked, and return its exit status."""
+    return guarded(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from avsr.prepare import Preparer
+    from frontends.clip_writer import write_clip
+    from frontends.lips import given
+    from frontends.media import open_clip
+    from frontends.roi_view import view
+
+    options = clip_options(args)
+    for path, ending in ((args.save_roi, (".mp4", ".mkv")), (args.save_crops, (".mkv",))):
+        _check(path, ending, args.input)
+    with spooled([Source(args.input, Path(args.input))]) as (source,):
+        if source.fault is not None:
+            raise source.fault
+        clip = open_clip(source.path, audio_track=options.audio_track)
+        if args.roi == "given":
+            roi = given(clip)
+        else:
+            preparer = Preparer(local_files_only=args.local_files_only)
+            roi = preparer.tracker(options).track(clip)
+        if args.save_roi is not None:
+            write_clip(args.save_roi, view(clip, roi), clip.audio, kind="view")
+        if args.save_crops is not None:
+            write_clip(args.save_crops, roi.crops, clip.audio)
+    report = _report(args.input, roi, (*clip.warnings, *roi.warnings))
+    print(json.dumps(report, ensure_ascii=False) if args.json else _lines(report))
+    return OK
+
+
+def _check(path: Path | None, endings: tuple[str, ...], source: str) -> None:
+    from avsr.cli.outcome import USAGE
+    from avsr.errors import AvsrError
+
+    if path is None:
+        return
+    if path.suffix.lower() not in endings:
+        what = f"a name that ends in {' or '.join(endings)} is wanted"
+        raise AvsrError(what, where=str(path), exit_code=USAGE)
+    if path.resolve() == Path(source).resolve():
+        raise AvsrError("the film would replace the clip", where=str(path), exit_code=USAGE)
+
+
+def _report(name: str, roi: Roi, warnings: tuple[str, ...]) -> dict[str, Any]:
+    scales = [place.scale for place in roi.places if place is not None]
+    return {
+        "input": name,
+        "pictures": len(roi.crops),
+        "coverage": round(roi.coverage, 4),
+        "faces": roi.faces,
+        "cuts": roi.cuts,
+        "jitter": round(roi.jitter, 3),
+        "face_scale": round(sum(scales) / len(scales), 3) if scales else None,
+        "warnings": list(dict.fromkeys(warnings)),
+    }
+
+
+def _lines(report: dict[str, Any]) -> str:
+    told = {
+        "pictures": f"{report['pictures']} at 25 a second",
+        "coverage": f"{report['coverage']:.1%} of them with the face",
+        "faces": f"{report['faces']} at once",
+        "cuts": f"{report['cuts']} changes of view",
+        "jitter": f"{report['jitter']} px of 96",
+    }
+    lines = [f"{one_line(report['input'])}", *(f"  {k:9} {v}" for k, v in told.items())]
+    lines += [f"  warning   {one_line(warning)}" for warning in report["warnings"]]
+    return "\n".join(lines)
