@@ -49,9 +49,9 @@ class Weaver:
     spot: Place | None = None
     broken: bool = False  # a gap too long to bridge
     places: list[Place | None] | None = None  # of the crops made; a list where they are asked for
-    _before: deque[tuple[Place | None, int]] = field(default_factory=lambda: deque(maxlen=2))
-    _strayed: float = 0.0  # px^2, sum of squares
-    _triples: int = 0  # and how many
+    before: deque[tuple[Place | None, int]] = field(default_factory=lambda: deque(maxlen=2))
+    strayed: float = 0.0  # px^2, sum over the triples
+    triples: int = 0  # of crops one after the other in one run
 
     def add(
         self, image: NDArray[np.uint8], points: Points | None, track: int
@@ -81,17 +81,17 @@ class Weaver:
 
     def jitter(self) -> float:
         """How far crops so far stray from steady motion, crop px, root mean square in each run."""
-        return math.sqrt(self._strayed / self._triples) if self._triples else 0.0
+        return math.sqrt(self.strayed / self.triples) if self.triples else 0.0
 
     def _note(self, where: Place | None, run: int) -> None:
         """Remember where a crop was taken from, as far as anybody asks for it."""
-        if len(self._before) == 2:
-            (one, first), (two, second) = self._before
+        if len(self.before) == 2:
+            (one, first), (two, second) = self.before
             if one and two and where and first == second == run:
                 x, y = one.x - 2 * two.x + where.x, one.y - 2 * two.y + where.y
-                self._strayed += (x * x + y * y) * two.scale**2
-                self._triples += 1
-        self._before.append((where, run))
+                self.strayed += (x * x + y * y) * two.scale**2
+                self.triples += 1
+        self.before.append((where, run))
         if self.places is not None:
             self.places.append(where)
 

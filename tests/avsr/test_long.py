@@ -14,7 +14,9 @@ from avsr.api import Recogniser
 from avsr.chunks import Chunk, Cutting
 from avsr.errors import AvsrError, ConfigError, MediaError
 from avsr.long import LongReader, join
+from avsr.prepare import ClipOptions
 from avsr.transcript import Segment, Transcript
+from frontends.lips import given_stream
 from tests.frontends.clips import write_clip
 
 SECONDS = 12.6
@@ -123,6 +125,18 @@ def test_a_part_of_a_recording(recording):
     assert (made.segments[0].start, made.segments[-1].end) == (4.0, 8.0)
     with pytest.raises(ConfigError, match="ends at"):
         read(recording, Listener(), start=60.0)
+
+
+def test_the_face_and_the_sound_track_that_were_chosen_are_read(recording):
+    listener, asked = Listener(), []
+    tracker = SimpleNamespace(follow=given_stream)
+    listener.preparer.tracker = lambda options: asked.append(options) or tracker
+    reader = LongReader(listener, Cutting(5.0, 1.0, "energy"))
+    chosen = ClipOptions(face="track:2", audio_track=1)
+    reader.read(recording, clip=chosen)
+    assert asked == [chosen]
+    with pytest.raises(MediaError, match="no sound track number 2"):
+        reader.read(recording, clip=ClipOptions(audio_track=2))
 
 
 def test_what_a_recording_lacks_is_told(tmp_path, recording):

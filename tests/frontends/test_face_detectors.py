@@ -123,6 +123,28 @@ def test_jitter_is_what_strays_from_steady_motion():
     assert jitter(lambda k: 8 * np.sin(0.3 * k)) < jitter(lambda k: 8 * np.sin(1.5 * k))
 
 
+def test_jitter_is_summed_on_the_way_and_places_are_kept_only_where_asked_for():
+    """A loop over places that were kept is the reference."""
+    rng = np.random.default_rng(2)
+    kept, running = Weaver(places=[]), Weaver()
+    tracks = [0] * 12 + [1] * 9
+    face = rng.normal(50, 20, (15, 2))
+    for k, track in enumerate(tracks):
+        points = None if k in (4, 5) else face + rng.normal(0, 3, 2) + 40 * track
+        for weaver in (kept, running):
+            weaver.add(IMAGE, points, track)
+    for weaver in (kept, running):
+        weaver.finish()
+    strayed = []
+    for k in range(len(tracks) - 2):
+        if tracks[k] == tracks[k + 2]:
+            one, two, three = kept.places[k : k + 3]
+            x, y = one.x - 2 * two.x + three.x, one.y - 2 * two.y + three.y
+            strayed.append((x * x + y * y) * two.scale**2)
+    assert kept.jitter() == running.jitter() == pytest.approx(np.sqrt(np.mean(strayed)))
+    assert running.places is None
+
+
 @pytest.mark.parametrize(("face", "number"), [("largest", None), ("track:1", 1), ("track:12", 12)])
 def test_faces_by_name(face, number):
     assert face_number(face) == number

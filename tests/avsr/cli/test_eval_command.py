@@ -16,7 +16,7 @@ from avsr.score import score
 
 class FakeRecogniser:
     facts = {"name": "fake"}  # noqa: RUF012
-    model = types.SimpleNamespace(device="cpu")
+    model = types.SimpleNamespace(device="cpu", config=types.SimpleNamespace(ctc_weights={}))
     compression_note = None
 
     def use_compressor(self, name):
@@ -94,6 +94,17 @@ def test_rates_and_options_reach_the_loop(asked, command, manifest):
     options = asked.settings["options"]
     assert (options.seed, options.batch_size, options.normalizer) == (3, 4, "none")
     assert options.decode.beam_size == 2
+
+
+def test_a_list_of_damage_reaches_the_loop(asked, command, manifest, tmp_path, capsys):
+    (tmp_path / "d.yaml").write_text("- {kind: sound_mask}\n")
+    assert command("eval", manifest, "--tasks", "a", "--damage", "d.yaml", "--seed", 3) == 0
+    damage = asked.settings["options"].damage.to_dict()["damage"]
+    assert [step["kind"] for step in damage] == ["sound_mask"]
+    asked.settings = None
+    assert command("eval", manifest, "--damage", "gone.yaml") == 1
+    assert "cannot read the damage" in capsys.readouterr().err
+    assert asked.settings is None
 
 
 def test_another_compressor_is_said_or_refused(asked, command, manifest, capsys):

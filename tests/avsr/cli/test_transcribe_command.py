@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -409,8 +410,10 @@ def test_words_are_coloured_by_their_confidence(api, command, capsys, say, monke
 
 def test_face_and_sound_track_reach_the_recogniser(api, command):
     assert command("transcribe", "a.mp4", "--face", "track:2", "--audio-track", 3) == 0
-    (call,) = api.recogniser.calls
-    assert (call["clip"].face, call["clip"].audio_track) == ("track:2", 3)
+    assert command("transcribe", "a.mp4", "--detector", "yunet", "--detector-weights", "y") == 0
+    first, second = (call["clip"] for call in api.recogniser.calls)
+    assert (first.face, first.audio_track, first.detector) == ("track:2", 3, "blazeface")
+    assert (second.detector, second.detector_weights) == ("yunet", Path("y"))
 
 
 def test_which_face_is_told_before_the_model_is_loaded(api, command, capsys):
