@@ -176,7 +176,8 @@ def test_last_words_long_before_the_end_are_warned_of():
 
 
 def test_the_front_door_sends_long_recordings_here(recording, monkeypatch):
-    made = Recogniser(SimpleNamespace(check=print), SimpleNamespace(hz=50.0), None, {})
+    model = SimpleNamespace(check=print, compressors=None)
+    made = Recogniser(model, SimpleNamespace(hz=50.0), None, {})
     monkeypatch.setattr(LongReader, "read", lambda self, path, **_: (path, self.cutting.limit))
     stages = []
     cutting = Cutting(limit=5.0, overlap=1.0)
