@@ -21,6 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.stream
 
 from avsr.manifest import Item, read_manifest
 
@@ -43,7 +44,8 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
         raise ValueError("no clips to join")
     at, number = Fraction(0), 0
     with av.open(str(to), "w") as out:
-        tracks = {}
+        tracks: dict[str, av.stream.Stream] = {}
+        last: dict[str, int] = {}
         while at < seconds:
             with av.open(str(files[number % len(files)])) as clip:
                 number += 1
@@ -55,9 +57,12 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
                 for packet in clip.demux(streams):
                     if packet.dts is None:
                         continue
-                    shift = round(at / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = tracks[packet.stream.type]
+                    kind, shift = packet.stream.type, round(at / packet.time_base)
+                    # A clip may begin a little before 0, for pictures that are decoded ahead.
+                    dts = max(packet.dts + shift, last.get(kind, packet.dts + shift - 1) + 1)
+                    last[kind] = packet.dts = dts
+                    packet.pts = max(packet.pts + shift, dts)
+                    packet.stream = tracks[kind]
                     out.mux(packet)
                 at += length
     return float(at)
