@@ -37,7 +37,7 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
         seconds: least length.
 
     Raises:
-        ValueError: no clips.
+        ValueError: no clips, or one that does not tell its length.
     """
     files = list(clips)
     if not files:
@@ -50,7 +50,9 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
             with av.open(str(files[number % len(files)])) as clip:
                 number += 1
                 streams = [s for s in clip.streams if s.type in ("audio", "video")]
-                length = max(s.duration * s.time_base for s in streams)
+                length = Fraction(clip.duration or 0, av.time_base)  # of the longer of its tracks
+                if length <= 0:
+                    raise ValueError("a clip does not tell its length")
                 for stream in streams:
                     if stream.type not in tracks:
                         tracks[stream.type] = out.add_stream_from_template(stream)
@@ -70,6 +72,8 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
 
 def peak(command: Sequence[str]) -> tuple[int, float]:
     """Run a command; return its most resident memory in bytes and its seconds.
+
+    What this process holds counts too, as the system hands the mark on: it holds little.
 
     Raises:
         RuntimeError: it failed.
