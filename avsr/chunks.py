@@ -21,7 +21,9 @@ __all__ = ["GRID", "Chunk", "Cutting", "plan", "seam"]
 GRID = 0.04  # s; a picture at 25 a second and 640 samples: cuts that fall on both
 QUIET = 0.35  # activity below which a moment is a pause
 _PAUSE = 0.25  # s over which a moment's activity is averaged
-_LEAST = 2.0  # s; a last chunk shorter than that is not made
+_LEAST = 2.0  # s; where no pause says so, a last chunk shorter than that is not made
+_SHORT = 1.0  # s; a chunk between two pauses has at least that
+_EDGE = 0.5  # s of a long pause that stay with the words beside it
 _TAIL = 16  # words compared on each side of a seam
 
 
@@ -35,6 +37,8 @@ class Cutting:
         find: "voice" or "energy", what tells a pause.
         start: where to begin, s.
         end: where to end, s; None for the end.
+        pause: s; so long a pause always ends a chunk. Models learn from single utterances, and one
+            that hears several may stop after the first.
     """
 
     limit: float = 20.0
@@ -42,6 +46,7 @@ class Cutting:
     find: str = "voice"
     start: float = 0.0
     end: float | None = None
+    pause: float = 0.5
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -50,6 +55,8 @@ class Cutting:
             raise ConfigError(what, todo="Choose from 4 to 30: the audio tower hears 30 s.")
         if not 0.0 <= self.overlap <= self.limit / 4:
             raise ConfigError(f"an overlap of {self.overlap:g} s in chunks of {self.limit:g} s")
+        if not self.pause >= 0.1:
+            raise ConfigError(f"a pause of {self.pause:g} s", todo="Choose at least 0.1.")
         if self.find not in ("voice", "energy"):
             raise ConfigError(f"no way {self.find!r} to find a pause", todo="voice or energy")
         if not self.start >= 0.0 or (self.end is not None and not self.end > self.start):
@@ -69,11 +76,13 @@ class Chunk:
         start: s of clip time, on the grid.
         end: s of clip time, on the grid but for the recording's own end.
         shared: s that the chunk before it has too.
+        active: whether anything in it is as loud or as likely speech as no pause is.
     """
 
     start: float
     end: float
     shared: float = 0.0
+    active: bool = True
 
 
 def plan(
@@ -81,8 +90,9 @@ def plan(
 ) -> list[Chunk]:
     """Cut a recording into chunks.
 
-    Each cut is made in the latest of the quietest moments that the limit allows; where there is no
-    pause, at the limit, and the next chunk begins `overlap` earlier.
+    A pause of `cutting.pause` is always a cut, in its middle; one of two seconds is a chunk of its
+    own. Between such pauses a chunk that is too long is cut in the latest of its quietest moments;
+    where it has none, at the limit, and the next chunk begins `overlap` earlier.
 
     Args:
         activity: [W] each 32 ms, from `frontends.speech`; None where there is no sound.
@@ -101,16 +111,22 @@ def plan(
     if not at < end:
         raise ConfigError(f"the recording ends at {seconds:.2f} s, before {cutting.start:g} s")
     smooth = None if activity is None or len(activity) == 0 else _smooth(activity)
+    marks = [] if smooth is None else _marks(smooth, cutting.pause)
     chunks: list[Chunk] = []
     shared = 0.0
-    while end - at > cutting.limit:
+    while True:
+        last = min(at + cutting.limit, end - _SHORT)
+        mark = next((m for m in marks if at + _SHORT <= m <= last), None)
+        if mark is None and end - at <= cutting.limit:
+            break
         latest = _on_grid(min(at + cutting.limit, end - _LEAST) - GRID / 2)
-        pause = None if smooth is None else _pause(smooth, at + 0.4 * cutting.limit, latest)
-        cut = latest if pause is None else pause
-        chunks.append(Chunk(at, cut, shared))
-        shared = _on_grid(cutting.overlap) if pause is None else 0.0
+        if mark is None and smooth is not None:
+            mark = _quietest(smooth, at + 0.4 * cutting.limit, latest)
+        cut = latest if mark is None else mark
+        chunks.append(Chunk(at, cut, shared, _active(smooth, at, cut)))
+        shared = _on_grid(cutting.overlap) if mark is None else 0.0
         at = _on_grid(cut - shared)
-    return [*chunks, Chunk(at, end, shared)]
+    return [*chunks, Chunk(at, end, shared, _active(smooth, at, end))]
 
 
 def _on_grid(seconds: float) -> float:
@@ -124,7 +140,26 @@ def _smooth(activity: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.convolve(padded, np.full(width, 1 / width), mode="valid")[: len(activity)]
 
 
-def _pause(smooth: NDArray[np.float64], earliest: float, latest: float) -> float | None:
+def _marks(smooth: NDArray[np.float64], pause: float) -> list[float]:
+    """Where pauses of some length are cut: in the middle, long ones near both of their ends."""
+    quiet = np.r_[False, smooth < QUIET, False]
+    edges = np.flatnonzero(np.diff(quiet.astype(int))) * HOP
+    marks: list[float] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - start >= 4 * _EDGE:
+            marks += [_on_grid(start + _EDGE), _on_grid(end - _EDGE)]
+        elif end - start >= pause:
+            marks.append(_on_grid((start + end) / 2))
+    return marks
+
+
+def _active(smooth: NDArray[np.float64] | None, start: float, end: float) -> bool:
+    """Whether a stretch is more than a pause; unknown without sound, or after its end."""
+    part = None if smooth is None else smooth[int(start / HOP) : int(end / HOP)]
+    return part is None or len(part) == 0 or bool(part.max() >= QUIET)
+
+
+def _quietest(smooth: NDArray[np.float64], earliest: float, latest: float) -> float | None:
     """The latest of the quietest moments in a stretch, or None where all are speech."""
     first, last = int(earliest / HOP), min(int(latest / HOP), len(smooth))
     if first >= last:  # the sound has ended, and lips may go on

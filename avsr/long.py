@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.chunks import GRID, Chunk, Cutting, plan, seam
+from avsr.chunks import GRID, QUIET, Chunk, Cutting, plan, seam
 from avsr.confidence import mean
 from avsr.decode import DecodeOptions
 from avsr.errors import ConfigError, MediaError
@@ -119,6 +119,7 @@ class _Track:
         self.clip, self.modality, self.roi = clip, modality, roi
         self.warnings: list[str] = []
         self.coverage: float | None = None
+        self.skips = False  # whether chunks without a voice are left out
         self.sound = clip.audio if modality != "v" else None
         self.lips = clip.video is not None and modality != "a" and reads_lips
         self.tally: dict[str, float] = defaultdict(float)  # seconds that went otherwise than asked
@@ -136,7 +137,9 @@ class _Track:
         if find == "energy":
             return energy(self.sound)
         try:
-            return voice(self.sound)
+            found = voice(self.sound)
+            self.skips = bool(found.max(initial=0.0) >= QUIET)  # it hears this speaker at all
+            return found
         except ImportError as error:
             self.warnings.append(f"no voice detector ({error}); cut where the sound is quiet")
             return energy(self.sound)
@@ -175,6 +178,9 @@ class _Track:
 
     def _prepare(self, chunk: Chunk, pictures: Sequence[tuple[Crops, bool]]) -> Prepared | None:
         length = chunk.end - chunk.start
+        if self.skips and not chunk.active:
+            self.tally["voiceless"] += length
+            return None
         wave = self._wave(chunk)
         crops = np.stack([crop for crop, _ in pictures]) if pictures else None
         seen = sum(tracked for _, tracked in pictures) / max(1, len(pictures))
@@ -212,6 +218,7 @@ class _Track:
             if fault is not None:
                 self.warnings.append(fault.what)
         told = {
+            "voiceless": "have no voice in them; nothing was read there",
             "without a face": "had no face in them; they were read from the sound alone",
             "silent": "are silent; nothing was read in them",
             "silent, read from the lips": "are silent; they were read from the lips alone",

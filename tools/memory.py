@@ -21,6 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.stream
 
 from avsr.manifest import Item, read_manifest
 
@@ -36,28 +37,34 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
         seconds: least length.
 
     Raises:
-        ValueError: no clips.
+        ValueError: no clips, or one that does not tell its length.
     """
     files = list(clips)
     if not files:
         raise ValueError("no clips to join")
     at, number = Fraction(0), 0
     with av.open(str(to), "w") as out:
-        tracks = {}
+        tracks: dict[str, av.stream.Stream] = {}
+        last: dict[str, int] = {}
         while at < seconds:
             with av.open(str(files[number % len(files)])) as clip:
                 number += 1
                 streams = [s for s in clip.streams if s.type in ("audio", "video")]
-                length = max(s.duration * s.time_base for s in streams)
+                length = Fraction(clip.duration or 0, av.time_base)  # of the longer of its tracks
+                if length <= 0:
+                    raise ValueError("a clip does not tell its length")
                 for stream in streams:
                     if stream.type not in tracks:
                         tracks[stream.type] = out.add_stream_from_template(stream)
                 for packet in clip.demux(streams):
                     if packet.dts is None:
                         continue
-                    shift = round(at / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = tracks[packet.stream.type]
+                    kind, shift = packet.stream.type, round(at / packet.time_base)
+                    # A clip may begin a little before 0, for pictures that are decoded ahead.
+                    dts = max(packet.dts + shift, last.get(kind, packet.dts + shift - 1) + 1)
+                    last[kind] = packet.dts = dts
+                    packet.pts = max(packet.pts + shift, dts)
+                    packet.stream = tracks[kind]
                     out.mux(packet)
                 at += length
     return float(at)
@@ -65,6 +72,8 @@ def join(clips: Iterable[Path], to: Path, seconds: float) -> float:
 
 def peak(command: Sequence[str]) -> tuple[int, float]:
     """Run a command; return its most resident memory in bytes and its seconds.
+
+    What this process holds counts too, as the system hands the mark on: it holds little.
 
     Raises:
         RuntimeError: it failed.

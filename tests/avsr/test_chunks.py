@@ -45,11 +45,25 @@ def test_chunks_cover_the_recording_and_keep_to_the_limit(seconds, cutting, seed
         assert after.shared == 0 or after.shared == pytest.approx(cutting.overlap, abs=GRID)
 
 
-def test_a_cut_falls_into_the_last_pause_that_the_limit_allows():
-    chunks = plan(loud(50, (9, 10), (17, 18), (30, 31)), 50)
+def test_every_clear_pause_is_a_cut():
+    chunks = plan(loud(40, (9, 10), (17, 17.6), (30, 31)), 40)
+    assert [chunk.shared for chunk in chunks] == [0.0] * 4
+    for chunk, (start, end) in zip(chunks[1:], [(9, 10), (17, 17.6), (30, 31)], strict=True):
+        assert start < chunk.start < end
+    assert all(chunk.active for chunk in chunks)
+
+
+def test_a_long_silence_is_a_chunk_of_its_own():
+    chunks = plan(loud(20, (6, 12)), 20)
+    assert [chunk.active for chunk in chunks] == [True, False, True]
+    assert (chunks[1].start, chunks[1].end) == pytest.approx((6.5, 11.5), abs=0.2)
+
+
+def test_of_short_pauses_the_last_that_the_limit_allows_is_a_cut():
+    chunks = plan(loud(38, (9, 9.35), (17, 17.35), (30, 30.35)), 38)
     assert [chunk.shared for chunk in chunks] == [0.0, 0.0, 0.0]
-    assert 17 < chunks[1].start < 18
-    assert 30 < chunks[2].start < 31
+    assert 17 < chunks[1].start < 17.4
+    assert 30 < chunks[2].start < 30.4
 
 
 def test_where_nobody_pauses_neighbours_overlap():
@@ -75,6 +89,7 @@ def test_a_part_is_cut_out_and_a_part_beyond_the_end_refused():
         {"overlap": -1.0},
         {"overlap": 6.0},
         {"find": "luck"},
+        {"pause": 0.0},
         {"start": -1.0},
         {"start": 5.0, "end": 5.0},
     ],

@@ -189,3 +189,27 @@ def test_the_front_door_sends_long_recordings_here(recording, monkeypatch):
     (part,) = made.transcribe([recording], cutting=Cutting(limit=20.0, end=3.0))
     assert part == (recording, 20.0)
     assert "sound and lips of talk.mkv" in stages
+
+
+def test_chunks_without_a_voice_are_left_out_where_a_detector_says_so(tmp_path, monkeypatch):
+    times = np.arange(16_000 * 14) / 16_000
+    path = write_clip(tmp_path / "gap.wav", wave=ramp_of(times)[None].astype(np.float32))
+    windows = -(-len(times) // 512)
+    activity = np.ones(windows, dtype=np.float32)
+    activity[round(4 / 0.032) : round(10 / 0.032)] = 0.0
+    monkeypatch.setattr("avsr.long.voice", lambda wave: activity)
+    made = read(path, Listener(), find="voice", limit=6.0)
+    assert "5 s have no voice in them; nothing was read there" in made.warnings
+    heard = {int(word.removeprefix("w")) for word in made.text.split()}
+    assert {*range(8), *range(20, 28)} <= heard <= {*range(9), *range(19, 28)}
+    monkeypatch.setattr("avsr.long.voice", lambda wave: 0 * activity)  # it cannot hear this voice
+    made = read(path, Listener(), find="voice", limit=6.0)
+    assert made.text.split()[0] == "w0"
+    assert not any("no voice" in told for told in made.warnings)
+
+    def missing(wave):
+        raise ImportError("no wheel")
+
+    monkeypatch.setattr("avsr.long.voice", missing)
+    made = read(path, Listener(), find="voice", limit=6.0)
+    assert "no voice detector (no wheel); cut where the sound is quiet" in made.warnings
