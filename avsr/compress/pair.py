@@ -112,8 +112,15 @@ def foreign(
             f"compressor {made.card.name!r} takes no rates, and a model asks for nothing else",
             todo="Choose one that takes rates.",
         )
-    name = own.get("name", "one for each modality")
-    return made, f"compressed by {made.card.name!r}; the model was trained with {name!r}"
+    return made, f"compressed by {_spelt(wanted)!r}; the model was trained with {_spelt(own)!r}"
+
+
+def _spelt(config: Mapping[str, Any]) -> str:
+    """A configuration as `parse` reads it."""
+    if "name" not in config:
+        return "one for each modality"
+    more = [f"{key}={value}" for key, value in config.items() if key != "name"]
+    return ",".join([config["name"], *more])
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

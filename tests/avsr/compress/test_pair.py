@@ -82,6 +82,13 @@ def test_what_makes_means_runs_in_a_model_that_was_not_trained_with_it(name: str
         assert counts == [{"audio": 10, "video": 0}, {"audio": 6, "video": 6}]
 
 
+def test_other_settings_and_presets_are_told_apart() -> None:
+    _, note = foreign({"name": "pool"}, parse("omni-avsr"))
+    assert note == "compressed by 'pool,tail=drop'; the model was trained with 'pool'"
+    _, note = foreign(BOTH, {"name": "cluster"})
+    assert note == "compressed by 'cluster'; the model was trained with 'one for each modality'"
+
+
 @pytest.mark.parametrize("name", ["stack", "conv", "guided", "hier", "qformer", "cif"])
 def test_what_must_be_trained_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=f"not trained with the compressor {name!r}"):
