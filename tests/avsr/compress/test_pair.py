@@ -36,6 +36,14 @@ def test_one_line_is_for_both_modalities() -> None:
         build_pair({"name": "hier"}, {"audio": 8, "video": None}, {"audio": (4,), "video": ()})
 
 
+@pytest.mark.parametrize("text", ["weighted,by=density", "ppllava", "keyframe,relevance=density"])
+def test_a_guide_that_a_model_does_not_give_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="which a model does not give"):
+        build_pair(parse(text), WIDTHS, RATES)
+    with pytest.raises(AvsrError):
+        foreign({"name": "pool"}, parse(text))
+
+
 @pytest.mark.parametrize("config", [{"name": "cluster"}, {"name": "hier"}, {"name": "cif"}, BOTH])
 def test_a_recogniser_trains_with_it_at_every_rate(config: dict) -> None:
     model = tiny_model(audio_rates=(4, 16), video_rates=(2, 5), compress=config).train()
