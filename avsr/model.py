@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsr.compress import Compressor, Guide
-from avsr.compress.pair import build_pair, reads_other
+from avsr.compress.pair import build_pair
 from avsr.config import AvsrConfig
 from avsr.distil import distil_loss, teachers
 from avsr.errors import ModelError
@@ -201,7 +201,7 @@ class AvsrModel(nn.Module):
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)
             compressor = self.compressor_of(kind)
-            seen = reads_other(compressor)
+            seen = "other" in compressor.reads
             for alone in (True, False) if seen else (True,):
                 asking = [v for v in views if not seen or alone == (task_of(v.rates) != "av")]
                 wanted = sorted({getattr(v.rates, kind) for v in asking} - {None})

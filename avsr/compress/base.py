@@ -149,6 +149,11 @@ class Compressor(nn.Module):
         """Name and parameters, for `compressors.build`."""
         return {"name": self.card.name, **self._settings}
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields of the guide that it looks at, as it is set up."""
+        return frozenset({"other"} if "guide" in self.card.needs else ())
+
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens for input tokens of a width."""
         return width

@@ -60,6 +60,11 @@ class Cluster(Grouping):
         frame_weights(None, weights, None)  # refuses an unknown one
         self.by, self.share, self.max_span = weights, share, max_span
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """A density, if frames are weighed by one."""
+        return frozenset({"density"} if self.by == "density" else ())
+
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """As `plans`, for one budget."""
         return self.plans(s, [b], g)[0]

@@ -82,6 +82,11 @@ class Weighted(Grouping):
         frame_weights(None, by, None)
         self.by: Weighting = by
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """A density, if frames are weighed by one."""
+        return frozenset({"density"} if self.by == "density" else ())
+
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Windows of a whole rate, or even ones."""
         return windows(s, b)

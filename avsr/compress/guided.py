@@ -90,6 +90,11 @@ class Guided(Compressor):
         self.of_guide = nn.Linear(other_width, inner, bias=False)
         nn.init.zeros_(self.of_guide.weight)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The one field that guides it."""
+        return frozenset({"other" if self.guide == "cross" else self.guide})
+
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """[B, T, D] -> [B, N, D]."""
         self.check(b)

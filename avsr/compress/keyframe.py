@@ -89,6 +89,11 @@ class Keyframe(Grouping):
         self.novelty, self.least, self.most, self.step = novelty, least, most, step
         self.fine, self.coarse, self.relevance = fine, coarse, relevance
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """A density, if frames are weighed by one."""
+        return frozenset({"density"} if self.relevance == "density" else ())
+
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Row by row on the CPU: a row has few segments."""
         new = 1 - to_previous(plain(s))

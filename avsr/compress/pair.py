@@ -35,6 +35,9 @@ def build_pair(
 
     Returns:
         "audio" and "video", one and the same where nothing tells them apart.
+
+    Raises:
+        ConfigError: no such compressor, or one that is guided by what a model does not give.
     """
     each = config if "name" not in config else {kind: config for kind in KINDS}
     made: dict[str, Compressor] = {}
@@ -45,6 +48,7 @@ def build_pair(
         made[kind] = build_compressor(
             each[kind], width=width, other_width=widths[other], rates=rates[kind]
         )
+        _check_guide(made[kind])
     for kind in KINDS:
         made.setdefault(kind, next(iter(made.values())))
     alike = made["audio"].to_dict() == made["video"].to_dict()
@@ -53,10 +57,19 @@ def build_pair(
     return nn.ModuleDict(made)
 
 
-def reads_other(compressor: nn.Module) -> bool:
-    """Whether a compressor looks at the other modality."""
-    assert isinstance(compressor, Compressor)
-    return "guide" in compressor.card.needs
+def _check_guide(compressor: Compressor) -> None:
+    """Refuse a compressor that looks for what a model does not give it.
+
+    Raises:
+        ConfigError: without it, it would pool evenly and nobody would know.
+    """
+    lacking = sorted(compressor.reads - {"other"})
+    if lacking:
+        raise ConfigError(
+            f"compressor {compressor.card.name!r} is set to be guided by {', '.join(lacking)}, "
+            "which a model does not give",
+            todo="Choose another setting; in your own code, give it in the Guide",
+        )
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -107,13 +120,21 @@ def foreign(
             todo=f"Train one with compress: {{name: {card.name}}}, or choose another method.",
         )
     made = build_compressor(wanted, width=1, other_width=1, rates=(1,))
+    _check_guide(made)
     if "rate" not in made.card.budgets:
         raise ModelError(
             f"compressor {made.card.name!r} takes no rates, and a model asks for nothing else",
             todo="Choose one that takes rates.",
         )
-    name = own.get("name", "one for each modality")
-    return made, f"compressed by {made.card.name!r}; the model was trained with {name!r}"
+    return made, f"compressed by {_spelt(wanted)!r}; the model was trained with {_spelt(own)!r}"
+
+
+def _spelt(config: Mapping[str, Any]) -> str:
+    """A configuration as `parse` reads it."""
+    if "name" not in config:
+        return "one for each modality"
+    more = [f"{key}={value}" for key, value in config.items() if key != "name"]
+    return ",".join([config["name"], *more])
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

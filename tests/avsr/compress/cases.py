@@ -22,6 +22,7 @@ ALL = {
     "per_second": Budget.per_second(12.5),
     "threshold": Budget.threshold(0.5),
 }
+BUILT: dict[tuple[str, int], Compressor] = {}
 OTHER = 3  # width of the other modality
 RATES = (1, 2, 3, 4, 5, 8, 10, 16)
 LAWLESS = ({"name": "pool", "tail": "drop"},)  # loses frames on purpose, for others' checkpoints
@@ -38,6 +39,10 @@ class Case:
 
     def build(self, width: int = 5) -> Compressor:
         """The compressor for tokens of a width, with parameters of no special values."""
+        key = (str(self.config), width)  # none keeps anything between calls
+        return BUILT[key] if key in BUILT else BUILT.setdefault(key, self._build(width))
+
+    def _build(self, width: int) -> Compressor:
         sizes = {"width": width, "other_width": OTHER, "rates": RATES}
         known = inspect.signature(compressors[self.config["name"]]).parameters
         filled = {k: v for k, v in sizes.items() if k in known} | self.config

@@ -36,6 +36,14 @@ def test_one_line_is_for_both_modalities() -> None:
         build_pair({"name": "hier"}, {"audio": 8, "video": None}, {"audio": (4,), "video": ()})
 
 
+@pytest.mark.parametrize("text", ["weighted,by=density", "ppllava", "keyframe,relevance=density"])
+def test_a_guide_that_a_model_does_not_give_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="which a model does not give"):
+        build_pair(parse(text), WIDTHS, RATES)
+    with pytest.raises(AvsrError):
+        foreign({"name": "pool"}, parse(text))
+
+
 @pytest.mark.parametrize("config", [{"name": "cluster"}, {"name": "hier"}, {"name": "cif"}, BOTH])
 def test_a_recogniser_trains_with_it_at_every_rate(config: dict) -> None:
     model = tiny_model(audio_rates=(4, 16), video_rates=(2, 5), compress=config).train()
@@ -80,6 +88,13 @@ def test_what_makes_means_runs_in_a_model_that_was_not_trained_with_it(name: str
     assert [row["video"] == 0 for row in counts] == [True, False]
     if made.card.meets == "exactly":
         assert counts == [{"audio": 10, "video": 0}, {"audio": 6, "video": 6}]
+
+
+def test_other_settings_and_presets_are_told_apart() -> None:
+    _, note = foreign({"name": "pool"}, parse("omni-avsr"))
+    assert note == "compressed by 'pool,tail=drop'; the model was trained with 'pool'"
+    _, note = foreign(BOTH, {"name": "cluster"})
+    assert note == "compressed by 'cluster'; the model was trained with 'one for each modality'"
 
 
 @pytest.mark.parametrize("name", ["stack", "conv", "guided", "hier", "qformer", "cif"])
