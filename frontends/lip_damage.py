@@ -60,7 +60,7 @@ class MissingFrames(_Spans):
 
     def apply(self, crops: Crops, rng: np.random.Generator) -> Crops:
         """Blacken pictures of [T, 96, 96]."""
-        damaged = crops.copy()
+        damaged: Crops = crops.copy()
         damaged[self.chosen(len(crops), rng)] = 0
         return damaged
 
@@ -96,7 +96,7 @@ class Occlusion(_Spans):
 
     def apply(self, crops: Crops, rng: np.random.Generator) -> Crops:
         """Cover a square in pictures of [T, 96, 96]."""
-        covered = crops.copy()
+        covered: Crops = crops.copy()
         side = round(drawn(self.side, rng))
         y, x = (int(rng.integers(0, length - side + 1)) for length in crops.shape[1:])
         grey = int(rng.integers(0, 256))
@@ -124,7 +124,7 @@ class LipMask(Kind):
 
     def apply(self, crops: Crops, rng: np.random.Generator) -> Crops:
         """Blacken spans of [T, 96, 96]."""
-        masked = crops.copy()
+        masked: Crops = crops.copy()
         for _ in range(round(self.per_second * len(crops) / FPS)):
             width = min(int(rng.uniform(0, self.longest) * FPS), len(crops))
             first = int(rng.integers(0, len(crops) - width + 1))
