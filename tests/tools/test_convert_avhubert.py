@@ -99,6 +99,7 @@ CALLS = {
     "subprocess": (subprocess.getoutput, "touch {}"),
     "torch.hub.load": (torch.hub.load, "a", "b"),
     "torch.load": (torch.load, "{}"),
+    "_load_from_bytes": (torch.storage._load_from_bytes, b"..."),
 }
 
 
