@@ -103,8 +103,9 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    ("name", "zipped"), [*((name, True) for name in CALLS), ("os.system", False), ("eval", False)]
+)
 def test_a_pickle_that_calls_something_is_refused(net, tools, tmp_path, name, zipped):
     convert, tame = tools
     function, *arguments = CALLS[name]
