@@ -83,19 +83,19 @@ class AvHubertTower(nn.Module):
         return cls(net, modality=modality)
 
     def save(
-        self, folder: Path | str, *, dtype: torch.dtype = torch.float16, source: str = ""
+        self, folder: Path | str, *, dtype: torch.dtype | None = None, source: str = ""
     ) -> None:
         """Write `config.json` and `model.safetensors` into `folder`.
 
         Args:
             folder: made if it is not there.
-            dtype: of the stored numbers; official checkpoints hold half precision.
+            dtype: of the stored numbers, None for what they are.
             source: what it was converted from, for the reader of the file.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = {
-            k: (v.to(dtype) if v.is_floating_point() else v).contiguous()
+            k: (v.to(dtype) if dtype is not None and v.is_floating_point() else v).contiguous()
             for k, v in self.net.state_dict().items()
         }
         save_file(state, folder / "model.safetensors")

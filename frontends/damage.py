@@ -121,7 +121,7 @@ class Damage:
             for index, (name, kind) in enumerate(self.steps)
             if name in home
         ]
-        return f"{self.seed} {json.dumps(told, sort_keys=True, default=lambda r: r.digest())}"
+        return f"{self.seed} {json.dumps(told, sort_keys=True, default=lambda r: r.digest)}"
 
     def _met(self, home: Mapping[str, Any], clip: str) -> list[tuple[Any, np.random.Generator]]:
         """The kinds of one stream that a clip meets, each with its own chance."""

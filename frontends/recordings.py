@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,7 @@ class Recordings:
             raise self._fault("no such folder or manifest of sound", "Check the path")
         if not self.paths:
             raise self._fault("no sound files here", f"Put {', '.join(sorted(SOUNDS))} there")
+        self._stems = np.array([path.stem for path in self.paths])
 
     def __len__(self) -> int:
         """How many recordings there are."""
@@ -87,12 +88,13 @@ class Recordings:
             count: how many.
             but: stem of a recording that is left out: a clip is no noise to itself.
         """
-        usable = [k for k, path in enumerate(self.paths) if path.stem != but]
-        if not usable:
+        usable = np.flatnonzero(self._stems != but)
+        if not len(usable):
             raise self._fault(f"no sound files but {but}'s own", "Give more recordings")
         chosen = rng.choice(len(usable), size=min(count, len(usable)), replace=False)
-        return [self.read(usable[k]) for k in chosen]
+        return [self.read(int(usable[k])) for k in chosen]
 
+    @cached_property
     def digest(self) -> str:
         """Name of this set: another one where a file is added, left out or of another size."""
         told = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.paths)

@@ -12,6 +12,7 @@ from pathlib import Path
 from frontends.audio_tower import WhisperTower
 from frontends.avhubert_tower import AvHubertTower, is_avhubert
 from frontends.errors import AvsrError
+from frontends.speech_tower import SpeechTower, is_speech_tower
 from frontends.video_tower import LipEncoder
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "video_features",
 ]
 
-AudioTower = WhisperTower | AvHubertTower
+AudioTower = WhisperTower | AvHubertTower | SpeechTower
 LipTower = LipEncoder | AvHubertTower
 
 
@@ -42,11 +43,13 @@ class Features:
 
 
 def open_audio_tower(folder: Path | str) -> AudioTower:
-    """Read the frozen tower of sound in a folder: a Whisper or an AV-HuBERT.
+    """Read the frozen tower of sound in a folder: Whisper, AV-HuBERT, WavLM, HuBERT.
 
     Raises:
-        AvsrError: the folder holds neither.
+        AvsrError: the folder holds none.
     """
+    if is_speech_tower(folder):
+        return SpeechTower.from_folder(folder)
     if is_avhubert(folder):
         return AvHubertTower.from_folder(folder, modality="audio")
     return WhisperTower.from_folder(folder)
@@ -71,6 +74,8 @@ def audio_features(folder: Path | str) -> Features:
     """
     if is_avhubert(folder):
         return Features(AvHubertTower.hz, _number(folder, "config.json", "width"))
+    if is_speech_tower(folder):
+        return Features(SpeechTower.hz, _number(folder, "config.json", "hidden_size"))
     return Features(WhisperTower.hz, _number(folder, "config.json", "d_model"))
 
 

@@ -23,6 +23,7 @@ import torch
 REAL = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     **{("torch", name): getattr(torch, name) for name in ("float16", "float32", "bfloat16")},
@@ -35,6 +36,7 @@ REAL = {
 # Whose classes are replaced by stand-ins.
 INERT = (
     *("argparse", "fairseq", "omegaconf", "hydra", "enum", "typing", "numpy", "pathlib"),
+    *("collections", "_codecs"),
     *("avhubert", "av_hubert", "hubert", "hubert_asr", "hubert_pretraining"),
     *("lightning", "pytorch_lightning", "lightning_fabric"),
 )

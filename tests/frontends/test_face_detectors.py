@@ -185,6 +185,7 @@ def test_a_cascade_where_opencv_has_one():
             Cascade()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["yunet", "centre"])

@@ -113,7 +113,7 @@ def test_no_rate_drifts(clip_file: Maker, rate: str) -> None:
     assert drift(clip, times) <= max(step, 0.04) / 2 + 1e-3
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     steps=st.lists(st.integers(8, 120), min_size=2, max_size=30),
     late=st.sampled_from([0.0, 0.12, 0.5]),
@@ -139,7 +139,7 @@ def test_a_variable_rate_and_any_offset_stay_in_step(
     assert onset == pytest.approx(sound_late - start, abs=0.003)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seconds=st.floats(0.01, 0.6),
     rate=st.sampled_from([8_000, 22_050, 44_100, 48_000]),
@@ -156,11 +156,18 @@ def test_sound_of_any_length_rate_and_channels_is_whole(
     assert np.isfinite(clip.audio).all()
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "gray", "gray10le", "yuv444p", "rgb24"])
-@pytest.mark.parametrize("size", [(160, 96), (161, 97), (90, 33)])
+@pytest.mark.parametrize(
+    ("pix_fmt", "size"),
+    [
+        ("yuv420p10le", (160, 96)),
+        ("yuv420p10le", (161, 97)),
+        ("gray", (90, 33)),
+        ("gray10le", (161, 97)),
+        ("yuv444p", (161, 97)),
+        ("bgr0", (90, 33)),
+    ],
+)
 def test_depths_and_odd_sizes(clip_file: Maker, pix_fmt: str, size: tuple[int, int]) -> None:
-    if pix_fmt == "rgb24":
-        pix_fmt = "bgr0"
     path = clip_file("a.mkv", times=HALF[:3], codec="ffv1", pix_fmt=pix_fmt,
                      picture=lambda k: numbered(k, *size))  # fmt: skip
     frames = list(open_clip(path).frames())
@@ -228,7 +235,7 @@ def test_memory_does_not_grow_with_the_length_of_a_film(clip_file: Maker) -> Non
         tracemalloc.stop()
         return most
 
-    assert peak(6.0) < 1.5 * peak(1.0) + 50_000
+    assert peak(3.0) < 1.5 * peak(0.6) + 50_000
 
 
 # Bombs and forgeries: refused by name, at once.

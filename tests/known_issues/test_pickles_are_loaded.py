@@ -31,7 +31,8 @@ def loads(source):
 def test_nothing_reads_a_pickle():
     sources = [p for part in ("avsr", "frontends", "experts", "tools", "recipes")
                for p in (ROOT / part).rglob("*.py") if p.name != TAME]  # fmt: skip
-    assert {str(p): found for p in sources if (found := loads(p.read_text()))} == {}
+    told = {p: text for p in sources if ".load" in (text := p.read_text())}
+    assert {str(p): found for p, text in told.items() if (found := loads(text))} == {}
 
 
 def test_one_would_be_found():

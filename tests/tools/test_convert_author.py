@@ -106,7 +106,15 @@ def projected(state, kind, number, x, norm):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("variant", [*VARIANTS, "llama-avsr"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param("omni-s", marks=pytest.mark.slow),
+        pytest.param("omni-t", marks=pytest.mark.slow),
+        "omni-st",
+        "llama-avsr",
+    ],
+)
 def test_a_converted_model_computes_what_the_checkpoint_did(
     llm, whisper, lips, tool, tmp_path, variant
 ):
@@ -205,7 +213,12 @@ def whole(llm, whisper, lips):
     return checkpoint(llm, whisper, lips)
 
 
-@pytest.mark.parametrize("said", WRONG)
+QUICK = ("adapter", "video_encoder", "llm.model.norm.weight differs")
+
+
+@pytest.mark.parametrize(
+    "said", [w if w.startswith(QUICK) else pytest.param(w, marks=pytest.mark.slow) for w in WRONG]
+)
 def test_an_unknown_or_missing_tensor_stops_the_conversion_with_its_name(
     whole, llm, tool, tmp_path, said
 ):
@@ -217,6 +230,7 @@ def test_an_unknown_or_missing_tensor_stops_the_conversion_with_its_name(
     assert not (tmp_path / "out" / "model").exists()
 
 
+@pytest.mark.slow
 def test_rates_of_a_stream_that_is_not_there(whole, llm, tool, tmp_path):
     tools = tool("convert_author")
     torch.save(whole, tmp_path / "a.pth")
