@@ -144,24 +144,41 @@ class Recogniser:
             rate: preset for what `rates` leaves open.
             options: search settings.
         """
+        made = self.explain(clips, modality=modality, rates=rates, rate=rate, options=options)
+        return [transcript for transcript, _ in made]
+
+    def explain(
+        self,
+        clips: Sequence[Prepared],
+        *,
+        modality: Task | None = None,
+        rates: Rates | None = None,
+        rate: Literal["fine", "coarse"] = "fine",
+        options: DecodeOptions | None = None,
+    ) -> list[tuple[Transcript, Hypothesis]]:
+        """As `recognise`, with the tokens behind each transcript and their log-probabilities."""
         if not clips:
             return []
         self.encode(clips)
         tasks = [modality or clip.modality for clip in clips]
         chosen = [self.choose(task, rates, rate) for task in tasks]
-        features = Features(
-            _stream([c.audio for c in clips], self.audio_tower.hz),
-            _stream([c.video for c in clips], 25.0),
-        )
+        features = self.features(clips)
         views = [View(row, pair) for row, pair in enumerate(chosen)]
         seconds = [c.seconds for c in clips]
         began = time.perf_counter()
         found = decode(self.model, features, views, seconds, options, self.alignment)
         spent = (time.perf_counter() - began) / len(clips)
         return [
-            self._transcript(clip, pair, hypothesis, spent)
+            (self._transcript(clip, pair, hypothesis, spent), hypothesis)
             for clip, pair, hypothesis in zip(clips, chosen, found, strict=True)
         ]
+
+    def features(self, clips: Sequence[Prepared]) -> Features:
+        """What the towers said of encoded clips, as one batch."""
+        return Features(
+            _stream([c.audio for c in clips], self.audio_tower.hz),
+            _stream([c.video for c in clips], 25.0),
+        )
 
     def _transcript(
         self, clip: Prepared, rates: Rates, hypothesis: Hypothesis, spent: float

@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "transcribe": "write down what is said in clips",
     "demo": "transcribe the packaged clip at every rate",
+    "serve": "open a local page that transcribes clips",
     "pull": "fetch the pinned weights into the cache",
     "score": "word error rate of two transcripts",
     "eval": "measure a model on a manifest of clips",
