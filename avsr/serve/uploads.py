@@ -12,13 +12,16 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from avsr.errors import AvsrError, MediaError, SetupError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["FIELD", "TooLarge", "Upload", "receive"]
 
@@ -110,7 +113,7 @@ class _Form:
         self._field, self._value = b"", b""
         self._about: dict[bytes, bytes] = {}
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> MultipartCallbacks:
         """The parser's events."""
         return {
             "on_part_begin": self._begin,

@@ -122,7 +122,7 @@ def served(recogniser):
         finally:
             server.should_exit = True
             getattr(recogniser.audio_tower, "gate", threading.Event()).set()  # if a test held it
-            thread.join(30)
+            thread.join(120)
             listener.close()
             assert not thread.is_alive()
 

@@ -57,7 +57,7 @@ def driver(tmp_path_factory):
     service = selenium.ChromeService(shutil.which("chromedriver"))
     browser = selenium.Chrome(options=options, service=service)
     browser.folder = folder
-    browser.set_script_timeout(120)
+    browser.set_script_timeout(400)
     yield browser
     browser.quit()
 
@@ -134,7 +134,7 @@ def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip):
         assert not by_id(driver, "rates").is_enabled()
         began = time.perf_counter()
         by_id(driver, "file").send_keys(str(path))
-        until(lambda: text(driver), 120)
+        until(lambda: text(driver), 400)
         took = time.perf_counter() - began
         busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
         assert took < PROMISE or busy, f"upload to transcript took {took:.1f} s"
@@ -153,7 +153,7 @@ def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip):
         move(driver, "video_rate", 1)
         assert "16: 3.1 tokens a second" in by_id(driver, "audio_told").text
         until(lambda: "old" in by_id(driver, "text").get_attribute("class"))
-        until(lambda: text(driver), 60)
+        until(lambda: text(driver), 400)
         cost = by_id(driver, "cost").text
         assert "10 of sound, 15 of lips" in cost
 
@@ -161,17 +161,17 @@ def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip):
         move(driver, "snr", -10)
         assert by_id(driver, "snr_told").text == "-10 dB"
         time.sleep(0.5)
-        until(lambda: text(driver), 60)
+        until(lambda: text(driver), 400)
         by_id(driver, "noise").find_elements("tag name", "option")[0].click()
         time.sleep(0.5)
-        until(lambda: text(driver), 60)
+        until(lambda: text(driver), 400)
 
         by_id(driver, "rates").click()
         rows = "#table tbody tr"
-        until(lambda: len(driver.find_elements("css selector", rows)) == 4, 120)
-        until(lambda: status(driver) == "", 60)
+        until(lambda: len(driver.find_elements("css selector", rows)) == 4, 400)
+        until(lambda: status(driver) == "", 400)
         by_id(driver, "experts").click()
-        until(lambda: driver.execute_script(DRAWN), 60)
+        until(lambda: driver.execute_script(DRAWN), 400)
         picture(driver, "page")
 
         for form in ("srt", "json"):
@@ -217,5 +217,5 @@ def test_a_text_file_named_as_a_clip_is_told_and_the_page_goes_on(driver, served
         until(lambda: "a text file, not media (notes.mp4)" in status(driver))
         picture(driver, "refused")
         by_id(driver, "file").send_keys(str(CLIP))
-        until(lambda: text(driver), 120)
+        until(lambda: text(driver), 400)
         assert list(page.folder.iterdir()) == []

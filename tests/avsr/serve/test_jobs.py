@@ -19,7 +19,7 @@ def test_jobs_are_done_one_after_another_and_told_their_place():
 
     def work(name):
         def run(job):
-            assert gate.wait(30)
+            assert gate.wait(120)
             done.append(name)
             return name
 
@@ -62,7 +62,7 @@ def test_an_error_is_told_and_the_next_is_done():
 def test_a_full_line_and_a_closed_one_take_no_more():
     async def go():
         line, gate, cleaned = Line(1), threading.Event(), []
-        line.submit(lambda job: gate.wait(30), lambda: cleaned.append("runs"))
+        line.submit(lambda job: gate.wait(120), lambda: cleaned.append("runs"))
         line.submit(lambda job: 1, lambda: cleaned.append("waits"))
         with pytest.raises(Busy, match="1 jobs are waiting"):
             line.submit(lambda job: 1)
@@ -78,7 +78,7 @@ def test_a_full_line_and_a_closed_one_take_no_more():
 def test_a_dropped_job_is_never_begun_and_those_behind_move_up():
     async def go():
         line, gate, ran, cleaned = Line(4), threading.Event(), [], []
-        line.submit(lambda job: gate.wait(30))
+        line.submit(lambda job: gate.wait(120))
         dropped = line.submit(lambda job: ran.append(1), lambda: cleaned.append(1))
         behind = line.submit(lambda job: 1)
         line.drop(dropped)
@@ -100,12 +100,12 @@ def test_work_that_is_dropped_ends_at_its_next_step():
         def work(job):
             begun.set()
             steps.append(1)
-            assert gate.wait(30)
+            assert gate.wait(120)
             job.check()
             steps.append(2)
 
         job = line.submit(work, lambda: cleaned.append(1))
-        assert await asyncio.to_thread(begun.wait, 30)
+        assert await asyncio.to_thread(begun.wait, 120)
         line.drop(job)
         gate.set()
         await line.close()
@@ -118,7 +118,7 @@ def upload(port, data, found):
     import httpx2
 
     files = {"clip": ("x.wav", data)}
-    answer = httpx2.post(f"http://127.0.0.1:{port}/api/clips?roi=given", files=files, timeout=60)
+    answer = httpx2.post(f"http://127.0.0.1:{port}/api/clips?roi=given", files=files, timeout=300)
     found.append(lines(answer))
 
 
@@ -135,7 +135,7 @@ def test_two_uploads_at_once_both_finish(served, recogniser, clips):
         until(lambda: len(page.line) == 2)
         recogniser.audio_tower.gate.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(300)
         assert {last(events)["modality"] for events in found} == {"av", "a"}
         places = [[e.get("position") for e in events] for events in found]
         assert [1, None, None] in places
@@ -153,7 +153,7 @@ def test_a_closed_tab_takes_its_job_out_of_the_line(served, recogniser, clips):
         thread.start()
         until(lambda: recogniser.audio_tower.runs == 1)
         url = f"http://127.0.0.1:{port}/api/clips"
-        with httpx2.Client(timeout=60) as tab:
+        with httpx2.Client(timeout=300) as tab:
             with tab.stream("POST", url, files={"clip": ("x.wav", clips["sound"])}) as answer:
                 assert answer.status_code == 200
                 until(lambda: len(page.line) == 2)
@@ -161,7 +161,7 @@ def test_a_closed_tab_takes_its_job_out_of_the_line(served, recogniser, clips):
         until(lambda: len(page.line) == 1)  # the tab is closed
         assert len(list(page.folder.iterdir())) == 1
         recogniser.audio_tower.gate.set()
-        thread.join(60)
+        thread.join(300)
         assert last(first[0])["modality"] == "av"
         assert recogniser.audio_tower.runs == 1
         assert len(page.shelf) == 1
@@ -173,7 +173,7 @@ def test_a_tab_that_closes_while_its_clip_is_read_leaves_none_behind(served, rec
     with served() as (page, port):
         recogniser.audio_tower.gate.clear()
         url = f"http://127.0.0.1:{port}/api/clips?roi=given"
-        with httpx2.Client(timeout=60) as tab:
+        with httpx2.Client(timeout=300) as tab:
             with tab.stream("POST", url, files={"clip": ("x.mkv", clips["both"])}):
                 until(lambda: recogniser.audio_tower.runs == 1)
                 (job,) = [page.line._running]
@@ -197,12 +197,12 @@ def test_more_than_may_wait_are_sent_away_unread(served, recogniser, clips):
             thread.start()
             until(lambda number=number: len(page.line) == number)
         url = f"http://127.0.0.1:{port}/api/clips"
-        answer = httpx2.post(url, files={"clip": ("x.wav", clips["sound"])}, timeout=60)
+        answer = httpx2.post(url, files={"clip": ("x.wav", clips["sound"])}, timeout=300)
         assert answer.status_code == 503
         assert "waiting already" in answer.json()["error"]["what"]
         recogniser.audio_tower.gate.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(300)
         assert [events[-1]["event"] for events in found] == ["done", "done"]
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_ends_removes_what_waits(served, recogniser, clips):
         folder = page.folder
         assert len(list(folder.iterdir())) == 2
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert not folder.exists()
 
 

@@ -3,12 +3,15 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avsr.decode import Hypothesis
 from avsr.serve.words import sure_words
 
+few = settings(
+    max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 PIECES = ["bin", " blue", " at", " f", "our", " ", "\n", "n w", " é", "€", ""]
 
 
@@ -40,6 +43,7 @@ def test_nothing_has_no_words():
     assert sure_words(made([], []), decode) == ()
 
 
+@few
 @given(st.lists(st.tuples(st.integers(0, 10), st.floats(-20, 1e-6)), max_size=12), st.booleans())
 def test_words_are_those_of_the_text_whatever_the_tokens(tokens, end):
     hypothesis = made([i for i, _ in tokens], [p for _, p in tokens], end)
@@ -51,6 +55,7 @@ def test_words_are_those_of_the_text_whatever_the_tokens(tokens, end):
         assert word.confidence == pytest.approx(math.prod(p for _, p in word.tokens))
 
 
+@few
 @given(st.text(max_size=12))
 def test_characters_cut_between_tokens_keep_their_word(text):
     """Tokens of single bytes: of half a character the tokenizer gives a stand-in."""
