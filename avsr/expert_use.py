@@ -126,12 +126,12 @@ def expert_use(model: AvsrModel, features: Features, rates: Rates, text: str) ->
     sizes |= {
         kind: int(streams[f"{kind}_{rate}"].lengths[0]) for kind, rate in kinds if rate is not None
     }
-    where: dict[str, Tensor] = {**positions(model, rates, sizes)}
+    own = positions(model, rates, sizes)
     count = int(batch.mask.sum())
-    if sum(map(len, where.values())) != count:
+    if sum(map(len, own.values())) != count:
         raise AssertionError(f"{count} tokens were read at {rates}, not those laid out: {sizes}")
-    where = {"all": torch.arange(count), **where}
-    where = {kind: at for kind, at in where.items() if len(at)}
+    where: dict[str, Tensor] = {"all": torch.arange(count)}
+    where.update((kind, at) for kind, at in own.items() if len(at))
     routed, top_k = mome.config.routed, mome.config.top_k
     share = {
         kind: [

@@ -19,7 +19,8 @@ class ServeOptions:
             request may call the server by.
         media: what a clip may cost to read, as everywhere in this project.
         max_upload_bytes: of a file; None for the largest sound that `media` allows to be decoded.
-        max_seconds: of a clip; None for what the model's audio tower reads at once.
+        max_seconds: of a clip, which one worker reads while others wait; less where the model's
+            tower of sound reads less at once.
         waiting: jobs that may wait for the worker, and uploads that may run.
         kept: clips held in memory; beyond them the one used longest ago is let go.
         idle_seconds: an upload that sends nothing for so long is given up.
@@ -28,7 +29,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     media: Limits = Limits()  # noqa: RUF009  (frozen)
     max_upload_bytes: int | None = None
-    max_seconds: float | None = None
+    max_seconds: float = 30.0
     waiting: int = 8
     kept: int = 16
     idle_seconds: float = 30.0

@@ -55,8 +55,12 @@ class Settings:
         modality = found.get("modality")
         if modality not in (None, *TASKS):
             raise ConfigError(f"no modality {modality!r}", todo=f"There are {', '.join(TASKS)}.")
-        rates = [_whole(found, key) for key in ("audio_rate", "video_rate")]
-        return cls(cast("Task | None", modality), *rates, _noise(found))
+        return cls(
+            modality=cast("Task | None", modality),
+            audio_rate=_whole(found, "audio_rate"),
+            video_rate=_whole(found, "video_rate"),
+            noise=_noise(found),
+        )
 
     def rates(self) -> Rates | None:
         """The rates that were given, None for none."""

@@ -58,9 +58,9 @@ def model(recogniser: Recogniser, options: ServeOptions) -> dict[str, Any]:
 
 
 def seconds(recogniser: Recogniser, options: ServeOptions) -> float:
-    """The longest clip that is read."""
-    longest = recogniser.audio_tower.max_seconds
-    return longest if options.max_seconds is None else options.max_seconds
+    """The longest clip that is read: the page's limit, or less where a tower reads less."""
+    longest: float = getattr(recogniser.audio_tower, "max_seconds", options.max_seconds)
+    return min(longest, options.max_seconds)
 
 
 def clip(key: str, name: str, prepared: Prepared, crops: int) -> dict[str, Any]:

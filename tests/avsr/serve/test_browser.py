@@ -152,24 +152,25 @@ def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip):
         move(driver, "audio_rate", 1)
         move(driver, "video_rate", 1)
         assert "16: 3.1 tokens a second" in by_id(driver, "audio_told").text
-        until(lambda: "old" in by_id(driver, "text").get_attribute("class"))
+        assert "old" in by_id(driver, "text").get_attribute("class")  # at once
         until(lambda: text(driver), 400)
+        clean = text(driver)
         cost = by_id(driver, "cost").text
         assert "10 of sound, 15 of lips" in cost
 
         by_id(driver, "noise").find_elements("tag name", "option")[1].click()
         move(driver, "snr", -10)
         assert by_id(driver, "snr_told").text == "-10 dB"
-        time.sleep(0.5)
         until(lambda: text(driver), 400)
         by_id(driver, "noise").find_elements("tag name", "option")[0].click()
-        time.sleep(0.5)
-        until(lambda: text(driver), 400)
+        assert by_id(driver, "snr_told").text == ""
 
         by_id(driver, "rates").click()
         rows = "#table tbody tr"
         until(lambda: len(driver.find_elements("css selector", rows)) == 4, 400)
         until(lambda: status(driver) == "", 400)
+        assert text(driver) == clean  # it was read again first, without the noise
+        assert driver.find_elements("css selector", rows)[-1].text.endswith(clean)
         by_id(driver, "experts").click()
         until(lambda: driver.execute_script(DRAWN), 400)
         picture(driver, "page")
