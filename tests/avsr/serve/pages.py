@@ -68,9 +68,9 @@ def last(events, kind="done"):
     return events[-1].get("result", events[-1].get("error"))
 
 
-def until(true, seconds=120):
+def until(true, seconds=120, every=0.01):
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
+        time.sleep(every)

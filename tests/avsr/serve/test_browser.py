@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from avsr.cli.demo import CLIP
-from tests.avsr.serve.pages import until
+from tests.avsr.serve import pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("AVSR_DATA", ROOT.parent / "shared" / "data")).resolve()
-PROMISE = 5.0  # s from upload to transcript for a clip of 3 s, of a machine that does nothing else
+PROMISE = 5.0  # s from upload to transcript, for a clip of 3 s
 GREYS = """
 const pixels = document.getElementById("mouth").getContext("2d").getImageData(0, 0, 96, 96).data;
 return new Set(pixels).size;
@@ -89,6 +89,11 @@ def clip():
     raise AssertionError("no clip of GRID in the manifest")
 
 
+def until(true, seconds=120):
+    """Ask seldom: the server that is waited for runs in this very process."""
+    pages.until(true, seconds, every=0.2)
+
+
 def by_id(driver, name):
     return driver.find_element("id", name)
 
@@ -126,18 +131,20 @@ def picture(driver, name):
         driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
-def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip):
+def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip, record_property):
     path, said = clip
     with served() as (page, port):
         driver.get(f"http://127.0.0.1:{port}/")
         until(lambda: "Model default" in by_id(driver, "model").text)
         assert not by_id(driver, "rates").is_enabled()
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         by_id(driver, "file").send_keys(str(path))
         until(lambda: text(driver), 400)
-        took = time.perf_counter() - began
+        took, worked = time.perf_counter() - began, time.process_time() - worked
+        # On an idle machine by the clock; where others compute, by the processor's own time.
         busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
-        assert took < PROMISE or busy, f"upload to transcript took {took:.1f} s"
+        record_property("upload_to_transcript", {"seconds": took, "processor": worked})
+        assert (worked if busy else took) < PROMISE, f"{took:.1f} s by the clock"
         fine = text(driver)
         assert set(fine.split()) & set(said.split())
         words = by_id(driver, "text").find_elements("tag name", "span")
