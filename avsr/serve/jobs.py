@@ -65,19 +65,21 @@ class Job:
             raise Dropped
 
     def run(self) -> None:
-        """Do the work, in the worker's thread."""
+        """Do the work, in the worker's thread; its end is told when nothing of it is left."""
+        end: tuple[str, dict[str, Any]] | None = None
         try:
             self.check()
-            self.report("done", result=self._work(self))
+            end = "done", {"result": self._work(self)}
         except Dropped:
             pass
-        except AvsrError as error:
-            self.report("error", **failure(error))
         except Exception as error:
-            _log.exception("a job failed")
-            self.report("error", **failure(error))
+            if not isinstance(error, AvsrError):
+                _log.exception("a job failed")
+            end = "error", failure(error)
         finally:
             self._cleanup()
+        if end is not None:
+            self.report(end[0], **end[1])
 
     def leave(self) -> None:
         """Take back a job that was not begun."""

@@ -59,6 +59,25 @@ def test_an_error_is_told_and_the_next_is_done():
     assert second[-1]["result"] == 1
 
 
+@pytest.mark.parametrize("outcome", ["done", "error"])
+def test_the_end_is_told_when_the_cleaning_is_done(outcome):
+    async def go():
+        line, order, begun = Line(4), [], threading.Event()
+
+        def work(job):
+            job.report = lambda kind, **facts: order.append(kind)
+            begun.set()
+            if outcome == "error":
+                raise ModelError("no")
+
+        line.submit(work, lambda: order.append("cleaned"))
+        assert await asyncio.to_thread(begun.wait, 120)
+        await line.close()
+        return order
+
+    assert asyncio.run(go()) == ["cleaned", outcome]
+
+
 def test_a_full_line_and_a_closed_one_take_no_more():
     async def go():
         line, gate, cleaned = Line(1), threading.Event(), []
