@@ -176,16 +176,25 @@ class Recogniser:
             rate: preset for what `rates` leaves open.
             options: search settings.
         """
+        made = self.explain(clips, modality=modality, rates=rates, rate=rate, options=options)
+        return [transcript for transcript, _ in made]
+
+    def explain(
+        self,
+        clips: Sequence[Prepared],
+        *,
+        modality: Task | None = None,
+        rates: Rates | None = None,
+        rate: Literal["fine", "coarse"] = "fine",
+        options: DecodeOptions | None = None,
+    ) -> list[tuple[Transcript, Hypothesis]]:
+        """As `recognise`, with the tokens behind each transcript and their log-probabilities."""
         if not clips:
             return []
         self.encode(clips)
         tasks = [modality or clip.modality for clip in clips]
         chosen = [self.choose(task, rates, rate) for task in tasks]
-        lips = self.video_tower
-        features = Features(
-            _stream([c.audio for c in clips], self.audio_tower.hz),
-            _stream([c.video for c in clips], VIDEO_HZ if lips is None else lips.hz),
-        )
+        features = self.features(clips)
         views = [View(row, pair) for row, pair in enumerate(chosen)]
         seconds = [c.seconds for c in clips]
         began = time.perf_counter()
@@ -193,9 +202,17 @@ class Recogniser:
         spent = (time.perf_counter() - began) / len(clips)
         counts = token_counts(self.model.compressors, features.audio, features.video, chosen)
         return [
-            self._transcript(clip, pair, hypothesis, spent, used)
+            (self._transcript(clip, pair, hypothesis, spent, used), hypothesis)
             for clip, pair, hypothesis, used in zip(clips, chosen, found, counts, strict=True)
         ]
+
+    def features(self, clips: Sequence[Prepared]) -> Features:
+        """What the towers said of encoded clips, as one batch."""
+        lips = self.video_tower
+        return Features(
+            _stream([c.audio for c in clips], self.audio_tower.hz),
+            _stream([c.video for c in clips], VIDEO_HZ if lips is None else lips.hz),
+        )
 
     def _transcript(
         self,

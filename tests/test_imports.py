@@ -151,9 +151,11 @@ LIGHT = {
     "avsr --help": "from avsr.cli import main; main(['--help'])",
     "avsr --version": "from avsr.cli import main; main(['--version'])",
     "avsr transcribe --help": "from avsr.cli import main; main(['transcribe', '--help'])",
+    "avsr serve --help": "from avsr.cli import main; main(['serve', '--help'])",
     "avsr train --help": "from avsr.cli import main; main(['train', '--help'])",
 }
 HEAVY = ("torch", "torchaudio", "transformers", "lightning", "peft", "librosa", "cv2", "av")
+HEAVY += ("starlette", "uvicorn")
 
 
 @pytest.mark.parametrize("what", LIGHT)

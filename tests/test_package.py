@@ -32,7 +32,7 @@ FACTS: dict[str, Any] = PROJECT["project"]
 LARGEST = 50 * 10**6  # bytes of a tracked file
 TOLD = "torch torchaudio transformers peft librosa opencv-python jiwer lightning".split()
 MODULES = {"opencv-python": "cv2", "huggingface-hub": "huggingface_hub"}  # where names differ
-MODULES |= {"ai-edge-litert": "ai_edge_litert"}
+MODULES |= {"ai-edge-litert": "ai_edge_litert", "python-multipart": "python_multipart"}
 UNSEEN = {
     "pip": ("avsr/fetch.py", '"-m", "pip", "download"'),  # run as a program
     "jsonargparse": ("avsr/train/app.py", "import LightningArgumentParser, LightningCLI"),
@@ -47,6 +47,7 @@ def _name(requirement: str) -> str:
 
 
 DECLARED = [_name(requirement) for requirement in FACTS["dependencies"]]
+SERVE = [_name(requirement) for requirement in FACTS["optional-dependencies"]["serve"]]
 
 
 @cache
@@ -104,7 +105,7 @@ def test_the_fields_tools_are_declared_and_put_to_use(name: str) -> None:
     assert MODULES.get(name, name) in imports()
 
 
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", [*DECLARED, *SERVE])
 def test_no_dependency_is_idle(name: str) -> None:
     if name in UNSEEN:
         file, words = UNSEEN[name]
@@ -114,8 +115,18 @@ def test_no_dependency_is_idle(name: str) -> None:
 
 
 def test_nothing_is_imported_that_is_not_declared() -> None:
-    known = {MODULES.get(name, name) for name in DECLARED} | set(PACKAGES)
+    known = {MODULES.get(name, name) for name in (*DECLARED, *SERVE)} | set(PACKAGES)
     assert sorted(imports() - known - sys.stdlib_module_names) == []
+
+
+def test_what_the_page_alone_needs_is_imported_by_the_page_alone() -> None:
+    wanted = "|".join(MODULES.get(name, name) for name in SERVE)
+    homes = (ROOT / "avsr" / "serve", ROOT / "avsr" / "cli" / "serve.py")
+    for path in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        if not any(path.is_relative_to(home) for home in homes):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(rf"^\s*(import|from) ({wanted})\b", text, re.MULTILINE), path
+    assert "avsr[serve]" in FACTS["optional-dependencies"]["dev"]
 
 
 def test_stolen_releases_of_lightning_are_named() -> None:
@@ -151,6 +162,7 @@ def test_the_packages_data_goes_into_the_wheel() -> None:
     assert ROOT / "avsr" / "models" / "demo.mp4" in shipped
     for folder in ("models", "schemas"):
         assert {p for p in (ROOT / "avsr" / folder).rglob("*") if p.is_file()} <= shipped
+    assert ROOT / "avsr" / "serve" / "index.html" in shipped
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from compare_claims import PAIRS
 from compare_figures import Condition, Method, error
-from svg import curves
+
+from avsr.svg import curves
 
 PLOTS = {"rates": "wer_by_tokens.svg", "noise": "wer_by_snr.svg"}
 

@@ -14,14 +14,14 @@ import torch
 from agreement import Choices
 from torch import Tensor
 
-from avsr.model import AvsrModel, Features, View, task_of
+from avsr.expert_use import Kind, positions
+from avsr.model import AvsrModel, Features, View
 from avsr.rates import Rates
 from avsr.streams import TokenStream
 from experts import Mome
 from experts.attach import find_decoder_layers
 from experts.kernel import Shape, choose
 
-Kind = Literal["audio", "video", "text", "prompt"]  # "prompt": BOS, markers and the instruction
 Router = Literal["trained", "random"]
 Span = tuple[Tensor, Tensor]  # start and end of each token in seconds
 
@@ -39,31 +39,6 @@ class Reading:
     rates: Rates
     choices: Mapping[Router, Mapping[Kind, Choices]]
     spans: Mapping[Kind, Span]
-
-
-def positions(model: AvsrModel, rates: Rates, sizes: Mapping[Kind, int]) -> dict[Kind, Tensor]:
-    """Where each kind of token lies in an unpadded sequence, as `avsr.prompt` lays it out.
-
-    Args:
-        model: tells whether there is a BOS, and the instructions.
-        rates: the modalities that are read.
-        sizes: number of audio, video and transcript tokens.
-    """
-    found: dict[Kind, list[int]] = {"audio": [], "video": [], "text": [], "prompt": []}
-
-    def lay(kind: Kind, count: int) -> None:
-        start = sum(map(len, found.values()))
-        found[kind] += range(start, start + count)
-
-    lay("prompt", 0 if model.tokenizer.bos_id is None else 1)
-    for kind, rate in (("audio", rates.audio), ("video", rates.video)):
-        if rate is not None:
-            lay("prompt", 1)
-            lay(kind, sizes[kind])
-            lay("prompt", 1)
-    lay("prompt", len(model.tokenizer.encode(model.config.prompts[task_of(rates)])))
-    lay("text", sizes["text"])
-    return {kind: torch.tensor(where, dtype=torch.long) for kind, where in found.items()}
 
 
 def random_routers(mome: Mome, seed: int) -> list[Tensor]:

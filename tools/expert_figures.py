@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import svg
+from avsr import svg
 
 TASKS = {"a": "ASR", "v": "VSR", "av": "AVSR"}
 

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from agreement import Agreement, Choices, compare, effective, jensen_shannon, overlap, top_share
-from expert_choices import Kind, Reading, Router
+from expert_choices import Reading, Router
 from torch import Tensor
 
+from avsr.expert_use import Kind
 from avsr.model import task_of
 from avsr.rates import Rates
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "transcribe": "write down what is said in clips",
     "roi": "show what is seen of a mouth, and how well it is followed",
     "demo": "transcribe the packaged clip at every rate",
+    "serve": "open a local page that transcribes clips",
     "pull": "fetch the pinned weights into the cache",
     "score": "word error rate of two transcripts",
     "eval": "measure a model on a manifest of clips",

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from avsr.model import View
 from avsr.rates import Rates
 from experts import MomeConfig
 from tests import tiny
@@ -38,24 +37,6 @@ PAIRS = [Rates(4, None), Rates(4, 2), Rates(4, 5), Rates(16, 2), Rates(None, 5)]
 
 def one_clip(frames=50, seed=0):
     return tiny.tiny_features((frames,), seed)
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
-@pytest.mark.parametrize("rates", PAIRS, ids=str)
-def test_positions_hold_the_tokens_of_their_kind(tool, kind, rates):
-    model = tiny.tiny_model(kind, audio_rates=(4, 16), video_rates=(2, 5))
-    features, views = one_clip(), [View(0, rates)]
-    ids = torch.tensor(model.tokenizer.encode(TEXT))
-    row = model.sequences(features, views, [ids]).embeds[0]
-    streams = model.tokens(features, views)
-    expected = {name.split("_")[0]: stream.x[0] for name, stream in streams.items()}
-    expected["text"] = model.embed(ids)
-    sizes = {name: len(x) for name, x in expected.items()}
-    where = tool("expert_choices").positions(model, rates, sizes)
-    for name, x in expected.items():
-        assert torch.equal(row[where[name]], x)
-    everything = torch.cat(list(where.values())).sort().values
-    assert torch.equal(everything, torch.arange(len(row)))
 
 
 def test_reading_is_the_same_alone_and_beside_longer_ones(tool, model):

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
+__all__ = ["bars", "curves", "heat_map", "lines"]
+
 COLOURS = ("#1f6fb2", "#d9822b", "#3a9a52", "#b3403a", "#7d5ba6", "#8a6d3b", "#5f6b73", "#c25b93")
 DASHES = ("none", "6 3", "2 2")
 WIDTH, HEIGHT = 640, 320
