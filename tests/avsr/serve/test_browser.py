@@ -131,7 +131,7 @@ def picture(driver, name):
         driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
-def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip, record_property):
+def test_a_visitor_uploads_slides_and_reads(driver, served, clip, record_testsuite_property):
     path, said = clip
     with served() as (page, port):
         driver.get(f"http://127.0.0.1:{port}/")
@@ -143,7 +143,7 @@ def test_a_visitor_uploads_slides_reads_and_downloads(driver, served, clip, reco
         took, worked = time.perf_counter() - began, time.process_time() - worked
         # On an idle machine by the clock; where others compute, by the processor's own time.
         busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
-        record_property("upload_to_transcript", {"seconds": took, "processor": worked})
+        record_testsuite_property("upload_to_transcript", {"seconds": took, "processor": worked})
         assert (worked if busy else took) < PROMISE, f"{took:.1f} s by the clock"
         fine = text(driver)
         assert set(fine.split()) & set(said.split())
