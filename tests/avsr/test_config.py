@@ -32,6 +32,7 @@ def test_every_setting_is_read_back():
         mome=MomeConfig(routed=5, shared=0, top_k=2, rank=3, placement="mhsa", alpha=0.5),
         settings={"rank": 2},
         prompts={"a": "Write.", "v": "Read.", "av": "Both."},
+        ctc_weights={"audio_25": 0.2},
     )
     again = through_json(config)
     assert again == config
