@@ -48,7 +48,7 @@ class _Positions(nn.Module):
         for own, other in PARAMETRIZED.items():
             if prefix + other in state_dict and prefix + own not in state_dict:
                 state_dict[prefix + own] = state_dict.pop(prefix + other)
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class _Attention(nn.Module):

@@ -61,7 +61,9 @@ class ClipWriter:
             self._audio: AudioStream | None = None
             if wave is not None:
                 codec = "flac" if kind == "lossless" else "aac"
-                self._audio = self._out.add_stream(codec, rate=RATE, layout="mono")
+                stream = self._out.add_stream(codec, rate=RATE, layout="mono")
+                assert isinstance(stream, AudioStream)
+                self._audio = stream
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._fault(error) from error
 
@@ -102,6 +104,7 @@ class ClipWriter:
     def _begin(self, shape: tuple[int, ...]) -> VideoStream:
         codec = "ffv1" if self._kind == "lossless" else "libx264"
         stream = self._out.add_stream(codec, rate=self._fps)
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width = shape[:2]
         grey = "gray" if len(shape) == 2 else "bgr0"
         stream.pix_fmt = grey if self._kind == "lossless" else "yuv420p"

@@ -80,9 +80,10 @@ class YuNet:
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         self._net.setInputSize((width, height))
         _, found = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        rows = [] if found is None else np.asarray(found, dtype=np.float64) / scale
+        if found is None:
+            return []
         faces = []
-        for row in rows:
+        for row in np.asarray(found, dtype=np.float64) / scale:
             x, y, wide, high = row[:4]
             eyes = row[6:8] - row[4:6]  # the eye on the picture's left comes first
             angle = math.atan2(eyes[1], eyes[0])

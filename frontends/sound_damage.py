@@ -167,7 +167,7 @@ class SoundMask(Kind):
 
     def apply(self, speech: Wave, rng: np.random.Generator, clip: str) -> Wave:
         """Silence spans of [S]."""
-        masked = speech.copy()
+        masked: Wave = speech.copy()
         for _ in range(round(self.per_second * len(speech) / RATE)):
             width = min(int(rng.uniform(0, self.longest) * RATE), len(speech))
             first = int(rng.integers(0, len(speech) - width + 1))

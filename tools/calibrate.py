@@ -21,11 +21,11 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
-from svg import curves
 
 from avsr.confidence import Calibration, calibration_error
 from avsr.manifest import read_manifest
 from avsr.normalize import normalizer
+from avsr.svg import curves
 from avsr.writers import write_atomic
 
 FOLDS = 5

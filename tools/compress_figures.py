@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from svg import curves
-
 from avsr import bootstrap
+from avsr.svg import curves
 
 FLOORS = ("none", "random", "stride", "pool")
 MATCHED = 0.05  # budgets that differ by more are not compared

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from svg import bars, curves
-
+from avsr.svg import bars, curves
 from avsr.writers import write_atomic
 
 NAMES = {"a": "sound", "v": "lips", "av": "sound and lips"}
