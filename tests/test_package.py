@@ -32,7 +32,11 @@ FACTS: dict[str, Any] = PROJECT["project"]
 LARGEST = 50 * 10**6  # bytes of a tracked file
 TOLD = "torch torchaudio transformers peft librosa opencv-python jiwer lightning".split()
 MODULES = {"opencv-python": "cv2", "huggingface-hub": "huggingface_hub"}  # where names differ
-MODULES |= {"ai-edge-litert": "ai_edge_litert", "python-multipart": "python_multipart"}
+MODULES |= {
+    "ai-edge-litert": "ai_edge_litert",
+    "pyyaml": "yaml",
+    "python-multipart": "python_multipart",
+}
 UNSEEN = {
     "pip": ("avsr/fetch.py", '"-m", "pip", "download"'),  # run as a program
     "jsonargparse": ("avsr/train/app.py", "import LightningArgumentParser, LightningCLI"),

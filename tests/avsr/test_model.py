@@ -286,7 +286,7 @@ def recogniser(trained, monkeypatch):
     made = Recogniser(trained, tower, None, {})
     features = tiny_features((40,))
 
-    def prepare(path, *, modality, roi, clip):
+    def prepare(path, *, modality, roi, clip=None):
         sound = features.audio.x[0] if "a" in path else None
         lips = features.video.x[0] if "v" in path else None
         wave = None if sound is None else torch.zeros(12_800).numpy()
