@@ -200,6 +200,7 @@ def test_all_but_training_works_without_torchaudio() -> None:
     assert told.split() == ["False", "None"]
 
 
+@pytest.mark.slow
 def test_all_but_training_works_with_a_torchaudio_that_cannot_load(tmp_path: Path) -> None:
     """Built for another torch, it raises OSError, and any part of transformers with it."""
     (tmp_path / "torchaudio").mkdir()
@@ -217,6 +218,7 @@ GUARDED = {  # what is imported alone, and what of transformers its users then r
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUARDED)
 def test_each_user_of_transformers_works_alone_with_a_torchaudio_that_cannot_load(
     tmp_path: Path, name: str
