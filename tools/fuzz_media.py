@@ -123,6 +123,15 @@ def cases(count: int, seed: int) -> Iterator[Case]:
         yield Case(number, ending, way, damaged(whole[ending], way, rng))
 
 
+def peak_memory() -> int:
+    """Most bytes that this process held; `ru_maxrss` counts what its parent held before exec."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    except OSError:  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def read(pipe: Connection) -> None:
     """Read clips that come through a pipe, and say how each ended; a process runs this."""
     from frontends.errors import AvsrError
@@ -141,7 +150,7 @@ def read(pipe: Connection) -> None:
                 told, detail = "fault: an error that says not where", str(error)
         except Exception as error:  # what this tool is there to find
             told, detail = "fault: a traceback", f"{type(error).__name__}: {error}"
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        most = peak_memory()
         pipe.send((told, detail, most))
 
 
