@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged, wide
 from avsr.compress.base import Streamer
-from avsr.compress.windows import concat, cut
+from avsr.compress.windows import concat, cut, forget
 from avsr.streams import TokenStream
 
 FULL = 1e-6  # what a token may lack: sums in pieces round otherwise than sums of the whole
@@ -66,12 +66,10 @@ class CifStreamer(Streamer):
 
     def reset(self, rows: Tensor | None = None) -> None:
         """Forget the frames held of some rows [N] long, or of all."""
+        self._held = forget(self._held, rows)
         if rows is None or self._held is None:
-            self._held = None
             return
         chosen = rows.to(self._held.device)
-        stop = self._held.lengths.index_fill(0, chosen, 0)
-        self._held = cut(self._held, torch.zeros_like(stop), stop)
         self._used = self._used.index_fill(0, chosen, 0.0)
         self._owned = self._owned.index_fill(0, chosen, False)
 

@@ -89,8 +89,32 @@ class Cluster(Grouping):
         return frame_weights(s, self.by, g)
 
 
+class _RowByRow(Grouping):
+    """A reference, not made for speed: each row is grouped by itself."""
+
+    def row(self, x: Tensor, count: int, t0: Tensor, t1: Tensor) -> Tensor:
+        """Output token of each frame [T] of one row.
+
+        Args:
+            x: its frames [T, D].
+            count: tokens to make.
+            t0: where frames of the row begin, padding included, s.
+            t1: where they end.
+        """
+        raise NotImplementedError
+
+    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
+        """Row by row."""
+        x, out = plain(s), torch.zeros_like(s.mask, dtype=torch.long)
+        pairs = zip(s.lengths.tolist(), s.resolve(b).tolist(), strict=True)
+        for row, (length, count) in enumerate(pairs):
+            if length:
+                out[row, :length] = self.row(x[row, :length], count, s.t0[row], s.t1[row])
+        return out
+
+
 @compressors.register("density-peak")
-class DensityPeak(Grouping):
+class DensityPeak(_RowByRow):
     """Density peaks with nearest neighbours (DPC-KNN), each cluster cut to its longest run.
 
     Centres are the frames with the most density times distance to a denser one. Distances count in
@@ -120,19 +144,14 @@ class DensityPeak(Grouping):
         super().__init__(neighbours=neighbours)
         self.neighbours = neighbours
 
-    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
-        """Row by row: a reference, not made for speed."""
-        x, out = plain(s), torch.zeros_like(s.mask, dtype=torch.long)
-        pairs = zip(s.lengths.tolist(), s.resolve(b).tolist(), strict=True)
-        for row, (length, count) in enumerate(pairs):
-            if length:
-                labels = _peaks(x[row, :length], count, self.neighbours)
-                out[row, :length] = torch.tensor(_longest_runs(labels.tolist()), device=s.device)
-        return out
+    def row(self, x: Tensor, count: int, t0: Tensor, t1: Tensor) -> Tensor:
+        """Longest runs of the clusters around the peaks."""
+        labels = _peaks(x, count, self.neighbours)
+        return torch.tensor(_longest_runs(labels.tolist()), device=x.device)
 
 
 @compressors.register("k-means")
-class KMeans(Grouping):
+class KMeans(_RowByRow):
     """Global k-means, the reference point of the paper: order in time is lost inside a token.
 
     Starts from evenly spaced frames; an empty cluster takes the frame farthest from its centre.
@@ -160,15 +179,9 @@ class KMeans(Grouping):
         super().__init__(steps=steps)
         self.steps = steps
 
-    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
-        """Row by row: a reference, not made for speed."""
-        x, out = plain(s), torch.zeros_like(s.mask, dtype=torch.long)
-        pairs = zip(s.lengths.tolist(), s.resolve(b).tolist(), strict=True)
-        for row, (length, count) in enumerate(pairs):
-            if length:
-                labels = lloyd(x[row, :length], count, self.steps)[0]
-                out[row, :length] = _by_time(labels, count, s.t0[row], s.t1[row])
-        return out
+    def row(self, x: Tensor, count: int, t0: Tensor, t1: Tensor) -> Tensor:
+        """Clusters by their mean time."""
+        return _by_time(lloyd(x, count, self.steps)[0], count, t0, t1)
 
 
 def lloyd(x: Tensor, count: int, steps: int) -> tuple[Tensor, list[float]]:

@@ -17,7 +17,46 @@ from avsr.compress.base import Compressor, Guide, Streamer
 from avsr.streams import Budget, TokenStream
 
 
-class WindowStreamer(Streamer):
+class Cutter(Protocol):
+    """What cuts a stream to a budget."""
+
+    def __call__(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """The stream cut to a budget."""
+        ...
+
+
+class Planner(Cutter, Protocol):
+    """A compressor whose groups depend on the frames since they began."""
+
+    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
+        """Output token of each token [B, T]."""
+        ...
+
+
+class _Holding(Streamer):
+    """A compressor at work on live streams: what has not ended waits, and goes out in the end."""
+
+    def __init__(self, compressor: Cutter, budget: Budget) -> None:
+        self._compressor, self._budget = compressor, budget
+        self._held: TokenStream | None = None
+
+    def flush(self) -> TokenStream:
+        """Give out what is left at the end of the streams, and start anew.
+
+        Raises:
+            ValueError: nothing was ever put in.
+        """
+        if self._held is None:
+            raise ValueError("flush() before any step()")
+        rest, self._held = self._held, None
+        return self._compressor(rest, self._budget)
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Forget the frames held of some rows [N] long, or of all."""
+        self._held = forget(self._held, rows)
+
+
+class WindowStreamer(_Holding):
     """A fixed-window compressor at work on live streams.
 
     Args:
@@ -27,9 +66,8 @@ class WindowStreamer(Streamer):
     """
 
     def __init__(self, compressor: Compressor, budget: Budget, window: int | None = None) -> None:
-        self._compressor, self._budget = compressor, budget
+        super().__init__(compressor, budget)  # holds fewer frames than a window of each row
         self._rate = int(budget.value) if window is None else window
-        self._held: TokenStream | None = None  # fewer frames than a window in each row
 
     def step(self, s: TokenStream) -> TokenStream:
         """Take the next frames of every row, give out the tokens they complete.
@@ -49,35 +87,8 @@ class WindowStreamer(Streamer):
         self._held = cut(held, whole, length)
         return self._compressor(cut(held, torch.zeros_like(whole), whole), self._budget)
 
-    def flush(self) -> TokenStream:
-        """Give out what is left at the end of the streams, and start anew.
 
-        Raises:
-            ValueError: nothing was ever put in.
-        """
-        if self._held is None:
-            raise ValueError("flush() before any step()")
-        rest, self._held = self._held, None
-        return self._compressor(rest, self._budget)
-
-    def reset(self, rows: Tensor | None = None) -> None:
-        """Forget the frames held of some rows [N] long, or of all."""
-        self._held = forget(self._held, rows)
-
-
-class Planner(Protocol):
-    """A compressor whose groups depend on the frames since they began."""
-
-    def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
-        """Output token of each token [B, T]."""
-        ...
-
-    def __call__(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
-        """The stream cut to a budget."""
-        ...
-
-
-class GroupStreamer(Streamer):
+class GroupStreamer(_Holding):
     """A compressor of open groups at work on live streams; the last group waits for its end.
 
     Args:
@@ -86,8 +97,8 @@ class GroupStreamer(Streamer):
     """
 
     def __init__(self, compressor: Planner, budget: Budget) -> None:
-        self._compressor, self._budget = compressor, budget
-        self._held: TokenStream | None = None  # the open group of each row
+        super().__init__(compressor, budget)  # holds the open group of each row
+        self._plan = compressor.plan
 
     def step(self, s: TokenStream) -> TokenStream:
         """Take the next frames of every row, give out the groups that ended.
@@ -98,25 +109,10 @@ class GroupStreamer(Streamer):
         held = s if self._held is None else concat([self._held, s])
         length, closed = held.lengths, torch.zeros_like(held.lengths)
         if held.mask.shape[1] > 0:
-            plan = self._compressor.plan(held, self._budget, None).masked_fill(~held.mask, -1)
+            plan = self._plan(held, self._budget, None).masked_fill(~held.mask, -1)
             closed = ((plan < plan.amax(1, keepdim=True)) & held.mask).sum(1)
         self._held = cut(held, closed, length)
         return self._compressor(cut(held, torch.zeros_like(closed), closed), self._budget)
-
-    def flush(self) -> TokenStream:
-        """Give out the open groups, and start anew.
-
-        Raises:
-            ValueError: nothing was ever put in.
-        """
-        if self._held is None:
-            raise ValueError("flush() before any step()")
-        rest, self._held = self._held, None
-        return self._compressor(rest, self._budget)
-
-    def reset(self, rows: Tensor | None = None) -> None:
-        """Forget the open groups of some rows [N] long, or of all."""
-        self._held = forget(self._held, rows)
 
 
 def forget(held: TokenStream | None, rows: Tensor | None) -> TokenStream | None:
