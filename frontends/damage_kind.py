@@ -6,12 +6,13 @@ A kind is a frozen dataclass whose fields are its YAML keys.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Kind", "Range", "check", "drawn", "spans"]
+__all__ = ["Kind", "Range", "check", "drawn", "masks", "spans"]
 
 Range = float | tuple[float, float]  # a number, or the two ends of what it is drawn from
 
@@ -64,3 +65,21 @@ def spans(frames: int, share: float, longest: int, rng: np.random.Generator) -> 
         width = min(int(rng.integers(1, max(1, longest) + 1)), left)
         chosen[first : first + width] = True
     return chosen
+
+
+def masks(
+    frames: int, hz: float, per_second: float, longest: float, rng: np.random.Generator
+) -> Iterator[slice]:
+    """Draw the spans of adaptive time masking (arXiv 2201.01763); they may overlap.
+
+    Args:
+        frames: length of the clip, T.
+        hz: frames a second.
+        per_second: spans a second of clip.
+        longest: s; a span is as long as is drawn from 0 to this.
+        rng: the chance.
+    """
+    for _ in range(round(per_second * frames / hz)):
+        width = min(int(rng.uniform(0, longest) * hz), frames)
+        first = int(rng.integers(0, frames - width + 1))
+        yield slice(first, first + width)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frontends.damage_kind import Kind, Range, check, drawn, spans
+from frontends.damage_kind import Kind, Range, check, drawn, masks, spans
 
 __all__ = [
     "LIPS",
@@ -125,10 +125,8 @@ class LipMask(Kind):
     def apply(self, crops: Crops, rng: np.random.Generator) -> Crops:
         """Blacken spans of [T, 96, 96]."""
         masked: Crops = crops.copy()
-        for _ in range(round(self.per_second * len(crops) / FPS)):
-            width = min(int(rng.uniform(0, self.longest) * FPS), len(crops))
-            first = int(rng.integers(0, len(crops) - width + 1))
-            masked[first : first + width] = 0
+        for span in masks(len(crops), FPS, self.per_second, self.longest, rng):
+            masked[span] = 0
         return masked
 
 

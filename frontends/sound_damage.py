@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frontends.damage_kind import Kind, Range, check, drawn
+from frontends.damage_kind import Kind, Range, check, drawn, masks
 from frontends.errors import AvsrError
 from frontends.noise import RATE, babble, mix
 from frontends.recordings import Recordings
@@ -168,10 +168,8 @@ class SoundMask(Kind):
     def apply(self, speech: Wave, rng: np.random.Generator, clip: str) -> Wave:
         """Silence spans of [S]."""
         masked: Wave = speech.copy()
-        for _ in range(round(self.per_second * len(speech) / RATE)):
-            width = min(int(rng.uniform(0, self.longest) * RATE), len(speech))
-            first = int(rng.integers(0, len(speech) - width + 1))
-            masked[first : first + width] = 0
+        for span in masks(len(speech), RATE, self.per_second, self.longest, rng):
+            masked[span] = 0
         return masked
 
 
