@@ -98,8 +98,7 @@ class AvsrConfig:
         )
         if not real:
             raise ConfigError(f"ctc_weights must be shares from 0 to below 1, got {weights!r}")
-        names = [f"audio_{rate}" for rate in self.audio_rates]
-        names += [f"video_{rate}" for rate in self.video_rates]
+        names = self.streams
         if not set(weights) <= set(names):
             raise ConfigError(f"ctc_weights must be of {', '.join(names)}, got {dict(weights)!r}")
         largest = [
@@ -108,6 +107,12 @@ class AvsrConfig:
         ]
         if sum(largest) >= 1:
             raise ConfigError(f"ctc_weights leave the language model nothing: {dict(weights)!r}")
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Projected streams of every trained rate, as "audio_4"."""
+        both = (("audio", self.audio_rates), ("video", self.video_rates))
+        return tuple(f"{kind}_{rate}" for kind, rates in both for rate in rates)
 
     @property
     def sizes(self) -> Any:

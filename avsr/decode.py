@@ -50,9 +50,7 @@ class DecodeOptions:
         """Share of each projector of a model in the search."""
         if self.ctc_weight is None:
             return config.ctc_weights
-        names = [f"audio_{rate}" for rate in config.audio_rates]
-        names += [f"video_{rate}" for rate in config.video_rates]
-        return {name: self.ctc_weight for name in names} if self.ctc_weight > 0 else {}
+        return {name: self.ctc_weight for name in config.streams} if self.ctc_weight > 0 else {}
 
     def cap(self, seconds: float) -> int:
         """Most tokens for a clip; fast speech has about five a second."""

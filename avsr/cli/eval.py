@@ -145,11 +145,12 @@ def _run(args: argparse.Namespace) -> int:
     recogniser = load(args)
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
-    rows = _rows(recogniser, items, args)
+    options = _options(args)  # first: a wrong file of damage is told before the long work
+    rows = _rows(recogniser, items, args, options)
     print(listing(rows))
     against = [] if older is None else _compared(rows, older, args)
     if args.output_json is not None:
-        _write(args.output_json, rows, recogniser, args, against)
+        _write(args.output_json, rows, recogniser, args, options, against)
     _tables(rows, args)
     failed = {one.item.id: one.error for row in rows for one in row.failed}
     for name, error in failed.items():
@@ -230,10 +231,11 @@ def _items(args: argparse.Namespace) -> list[Item]:
     return items
 
 
-def _rows(recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace) -> list[Row]:
+def _rows(
+    recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace, options: EvalOptions
+) -> list[Row]:
     from avsr.evaluate import evaluate, read_noise
 
-    options = _options(args)  # first: a wrong file of damage is told before the long work
     wanted = _conditions(recogniser, items, args)
     noise = None if args.noise is None else read_noise(args.noise)
     baseline = None
@@ -337,6 +339,7 @@ def _write(
     rows: Sequence[Row],
     recogniser: Recogniser,
     args: argparse.Namespace,
+    options: EvalOptions,
     against: Sequence[Comparison | None],
 ) -> None:
     report: dict[str, Any] = {
@@ -348,10 +351,10 @@ def _write(
         "decode": {
             "beam_size": args.beam_size,
             "max_new_tokens": args.max_new_tokens,
-            "ctc": dict(_options(args).decode.shares(recogniser.model.config)),
+            "ctc": dict(options.decode.shares(recogniser.model.config)),
         },
         "noise": None if args.noise is None else str(args.noise),
-        "damage": None if args.damage is None else _damage(args).to_dict()["damage"],
+        "damage": None if options.damage is None else options.damage.to_dict()["damage"],
         "seed": args.seed,
         "bootstrap_by": args.bootstrap_by,
         "peak_memory_bytes": _peak(),
