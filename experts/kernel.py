@@ -16,7 +16,7 @@ Activation: TypeAlias = Literal["gelu", "relu", "silu"]
 Renorm: TypeAlias = Literal["none", "topk"]
 
 # Each activation with its derivative: (forward(x), backward(upstream, x)).
-_ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "gelu": (F.gelu, torch.ops.aten.gelu_backward),
     "relu": (F.relu, lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0.0)),
     "silu": (F.silu, torch.ops.aten.silu_backward),
@@ -49,23 +49,6 @@ class Packed(NamedTuple):
     up: Tensor
     router: Tensor
     template: Tensor
-    choice: Tensor | None = None
-
-
-class Rows(NamedTuple):
-    """Float32 weights laid out for one token: the rows of one expert lie together.
-
-    down [E, r*H], down_bias [E, r], up [E, (r+1)*H] (up-projection, then output bias),
-    router [S*routed, H], shared [shared] (numbers of the shared experts), alphas [shared], choice
-    as in `Packed`.
-    """
-
-    down: Tensor
-    down_bias: Tensor
-    up: Tensor
-    router: Tensor
-    shared: Tensor
-    alphas: Tensor
     choice: Tensor | None = None
 
 
@@ -112,28 +95,6 @@ def pack(
         up=torch.cat([up.to(dtype).mT.flatten(0, 1), up_bias.to(dtype)]),
         router=router.to(router_dtype(dtype)),
         template=template,
-        choice=choice,
-    )
-
-
-def lay_rows(
-    down: Tensor,
-    down_bias: Tensor,
-    up: Tensor,
-    up_bias: Tensor,
-    router: Tensor,
-    shape: Shape,
-    choice: Tensor | None = None,
-) -> Rows:
-    """Lay the stacked parameters out for `mix_one`; shapes as in `pack`."""
-    shared = torch.arange(shape.routed, shape.routed + shape.shared, device=down.device)
-    return Rows(
-        down=down.detach().flatten(1).float(),
-        down_bias=down_bias.detach().float(),
-        up=torch.cat([up.detach().mT, up_bias.detach().unsqueeze(1)], 1).flatten(1).float(),
-        router=router.detach().float(),
-        shared=shared,
-        alphas=torch.full((shape.shared,), shape.alpha, device=down.device),
         choice=choice,
     )
 
@@ -212,42 +173,12 @@ def mix(
     choice = choose(x, weights.router, shape, weights.choice, owner)
     inner = F.linear(x, weights.down, weights.down_bias)
     gated = _gated(
-        _ACTIVATIONS[shape.activation][0](inner),
+        ACTIVATIONS[shape.activation][0](inner),
         _gates(choice, weights, shape),
         shape.rank,
     )
     out = gated @ weights.up if base is None else torch.addmm(base, gated, weights.up)
     return out, inner, choice
-
-
-def mix_one(
-    x: Tensor, base: Tensor | None, rows: Rows, shape: Shape, owner: Tensor | None = None
-) -> tuple[Tensor, Choice]:
-    """`mix` for a single token, as in cached decoding: only the chosen experts' weights are read.
-
-    Runs in float32 whatever the dtype of x: small float32 products start faster on a CPU.
-
-    Args:
-        x: [1, H].
-        base: [1, H] to which the mixture is added, or None.
-        rows: weights.
-        shape: sizes of the mixture.
-        owner: [1] router of the token, None where there is one.
-    """
-    x = x.float()
-    choice = choose(x, rows.router, shape, rows.choice, owner)
-    weight = choice.weight if shape.alpha == 1.0 else choice.weight * shape.alpha
-    experts = torch.cat([choice.experts[0], rows.shared])  # [A], A = K + shared
-    gates = torch.cat([weight[0], rows.alphas]).unsqueeze(1)
-    down = rows.down.index_select(0, experts).view(-1, x.shape[1])  # [A*r, H]
-    inner = torch.addmv(rows.down_bias.index_select(0, experts).view(-1), down, x[0])
-    active = _ACTIVATIONS[shape.activation][0](inner).view(-1, shape.rank)
-    gated = torch.cat([active, torch.ones_like(gates)], 1) * gates  # [A, r + 1]
-    up = rows.up.index_select(0, experts).view(-1, x.shape[1])  # [A*(r+1), H]
-    if base is not None and base.dtype == up.dtype:
-        return torch.addmm(base, gated.view(1, -1), up), choice
-    out = gated.view(1, -1) @ up
-    return (out if base is None else base + out.to(base.dtype)), choice
 
 
 class Mixture(torch.autograd.Function):
@@ -302,7 +233,7 @@ class Mixture(torch.autograd.Function):
             mass = chosen.sum(-1, keepdim=True)
             weight = chosen / mass if shape.renorm == "topk" else chosen
             gates = _gates(Choice(probs, index, weight), weights, shape)
-            activate, derive = _ACTIVATIONS[shape.activation]
+            activate, derive = ACTIVATIONS[shape.activation]
             active = activate(inner)
             grad_up = _gated(active, gates, shape.rank).mT @ grad
             grad_gated = grad @ weights.up.mT

@@ -19,13 +19,11 @@ from experts.kernel import (
     Mixture,
     Packed,
     Renorm,
-    Rows,
     Shape,
-    lay_rows,
     mix,
-    mix_one,
     pack,
 )
+from experts.single import Rows, lay_rows, mix_one
 
 Balance: TypeAlias = Literal["paper", "bias", "none"]
 Routers: TypeAlias = Literal["shared", "scale"]

@@ -38,7 +38,6 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 SLOW = "this CPU does not multiply bf16 itself: bf16 runs some 30 times slower than float32 here"
 
 
-@torch.inference_mode()
 def bench_layer(
     width: Width,
     tokens: int,
@@ -74,10 +73,13 @@ def bench_layer(
     x, base = (
         torch.randn(1, tokens, width.hidden, generator=generator).to(dtype) for _ in range(2)
     )
-    apart = check_equal(layer, loop, x, base)
     works = {name: _on(module, x, base) for name, module in _named(layer, loop, lora)}
-    calls = calls_for(MEASURE, works, clock) if calls is None else calls
-    spent = rounds(works, repeats=repeats, calls=calls, clock=clock)
+    # Made outside of it: weights made inside have no version, and a layer cannot keep what it laid
+    # out of weights that may change unseen.
+    with torch.inference_mode():
+        apart = check_equal(layer, loop, x, base)
+        calls = calls_for(MEASURE, works, clock) if calls is None else calls
+        spent = rounds(works, repeats=repeats, calls=calls, clock=clock)
     return {
         "shape": width.name,
         "hidden": width.hidden,

@@ -5,8 +5,9 @@
     python tools/compare.py --suite grid --sweep dense    # learning rates, by validation loss
 
 Data: suite file -> trainings under .cache/compare/SUITE/RUN, one process at a time -> OUT/RUN.json
--> OUT/README.md. From the repository's root. What was killed goes on with the same command; what
-has ended is not done again; a run that would not end within --hours is not begun.
+-> OUT/README.md. From the repository's root. What was killed goes on with the same command; a run
+whose JSON is there is not done again, with the cache or without; a run that would not end within
+--hours is not begun.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def compare(
     left: list[str] = []
     for place in places:
         name, path = place.run.name, report_path(out, place.run.name)
-        if place.facts is not None and is_evaluated(read(path), place):
+        if is_evaluated(read(path), place):  # its training may lie on another machine
             continue
         expected = guess(every, read_reports(out, suite))
         needed = expected.training(place) + expected.evaluation(place)
@@ -127,8 +128,7 @@ def plan(places: Sequence[Place], out: Path, suite: Suite) -> Iterator[str]:
     expected: Guess = guess(every, read_reports(out, suite))
     total = 0.0
     for place in places:
-        trained = place.facts is not None
-        if trained and is_evaluated(read(report_path(out, place.run.name)), place):
+        if is_evaluated(read(report_path(out, place.run.name)), place):
             yield f"{place.run.name}: done"
             continue
         learning, reading = expected.training(place), expected.evaluation(place)

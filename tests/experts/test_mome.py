@@ -80,6 +80,19 @@ def test_base_gets_the_gradient_unchanged(awaken):
     assert torch.equal(gradient, upstream)
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_experts_too_large_to_copy_equal_the_loop_too(config, awaken, monkeypatch):
+    monkeypatch.setattr("experts.single._LARGE", 1)
+    layer = awaken(MomeLayer(16, config)).eval()
+    x, base = hidden_states(1, 16), hidden_states(1, 16, seed=4)
+    with torch.no_grad():
+        alone, added, half = layer(x[None]), layer(x[None], base[None]), layer(x[None].bfloat16())
+    expected = loop_over_experts(layer, x)
+    torch.testing.assert_close(alone[0], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(added[0], base + expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(half[0].float(), expected, rtol=0.05, atol=0.1)
+
+
 def test_bf16_hidden_state_gives_bf16_near_float32(awaken):
     layer = awaken(MomeLayer(32, MomeConfig(routed=5, top_k=2, rank=3))).eval()
     x = hidden_states(2, 6, 32).bfloat16()
