@@ -300,7 +300,7 @@ class AvsrTask(lightning.LightningModule):
             ):
                 if chosen and lr > 0:
                     groups.append({"params": chosen, "lr": lr, "weight_decay": decay})
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule.at)
         return {
             "optimizer": optimiser,
