@@ -4,13 +4,17 @@ Data: wave [S] float32, 16 kHz -> log-mel [M, F] float32, 100 frames a second.
 """
 
 from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SAMPLE_RATE = 16_000
 N_FFT = 400
 HOP = 160
+BANKS = Path(__file__).parent / "assets" / "mel_filters.npz"  # tools/mel_filters.py
 
 
 @lru_cache(maxsize=4)
@@ -23,9 +27,24 @@ def mel_filters(n_mels: int) -> Tensor:
     Returns:
         Filters [M, N_FFT // 2 + 1], float32.
     """
-    from librosa.filters import mel  # slow to import, and only needed once per process
+    with np.load(BANKS) as kept:
+        name = f"mel_{n_mels}"
+        return torch.from_numpy(kept[name] if name in kept else compute_filters(n_mels))
 
-    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels))
+
+def compute_filters(n_mels: int) -> NDArray[np.float32]:
+    """`mel_filters` by librosa.
+
+    Args:
+        n_mels: number of mel bands M.
+
+    Returns:
+        Filters [M, N_FFT // 2 + 1], float32.
+    """
+    from librosa.filters import mel  # a second to import
+
+    filters: NDArray[np.float32] = mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
+    return filters
 
 
 def log_mel(wave: Tensor, n_mels: int = 80) -> Tensor:

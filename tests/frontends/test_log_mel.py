@@ -1,10 +1,13 @@
 """The log-mel spectrogram against transformers' own, and against its definition."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from frontends.log_mel import HOP, N_FFT, SAMPLE_RATE, log_mel, mel_filters
+from frontends.log_mel import HOP, N_FFT, SAMPLE_RATE, compute_filters, log_mel, mel_filters
 
 WINDOW = 30 * SAMPLE_RATE
 
@@ -94,3 +97,18 @@ def test_filters_are_transformers(n_mels):
 
     wanted = torch.from_numpy(WhisperFeatureExtractor(feature_size=n_mels).mel_filters).float().T
     torch.testing.assert_close(mel_filters(n_mels), wanted, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_mels", [80, 128, 64])
+def test_kept_filters_are_those_of_librosa(n_mels):
+    np.testing.assert_array_equal(mel_filters(n_mels).numpy(), compute_filters(n_mels))
+
+
+def test_the_sizes_of_whisper_need_no_librosa():
+    code = """
+import sys
+from frontends.log_mel import mel_filters
+mel_filters(80), mel_filters(128)
+assert "librosa" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
