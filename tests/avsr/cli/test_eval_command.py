@@ -77,7 +77,9 @@ def test_the_table_has_a_line_for_each_row(asked, command, manifest, capsys):
     assert lines[1].split() == (
         "avsr a 4,- clean 2 0.0% 0.0 - 0.0 0.0% 0 0 0 5.0 0.250 0.0% 0.0%".split()
     )
-    assert len(lines) == 1 + 4 + 1
+    assert len(lines) == 1 + 4 + 2
+    assert lines[-2] == "normalizer lrs3/1"
+    assert lines[-1].startswith("peak memory ")
     assert "1 of 2 clips have no picture" in err
 
 
@@ -96,15 +98,24 @@ def test_rates_and_options_reach_the_loop(asked, command, manifest):
     assert options.decode.beam_size == 2
 
 
-def test_a_list_of_damage_reaches_the_loop(asked, command, manifest, tmp_path, capsys):
-    (tmp_path / "d.yaml").write_text("- {kind: sound_mask}\n")
-    assert command("eval", manifest, "--tasks", "a", "--damage", "d.yaml", "--seed", 3) == 0
-    damage = asked.settings["options"].damage.to_dict()["damage"]
-    assert [step["kind"] for step in damage] == ["sound_mask"]
-    asked.settings = None
-    assert command("eval", manifest, "--damage", "gone.yaml") == 1
-    assert "cannot read the damage" in capsys.readouterr().err
-    assert asked.settings is None
+def test_damages_reach_the_loop_a_row_each(asked, command, manifest, tmp_path, capsys):
+    (tmp_path / "rain.yaml").write_text("- {kind: sound_mask}\n")
+    files = "none,rain.yaml"
+    more = ["--tasks", "a", "--rates", "4,2", "--output-json", "r.json", "--output-csv", "r.csv"]
+    assert command("eval", manifest, *more, "--damage", files, "--seed", 3) == 0
+    damage = asked.settings["options"].damages["rain"].to_dict()
+    assert (damage["seed"], [step["kind"] for step in damage["damage"]]) == (3, ["sound_mask"])
+    assert [one.damage for one in asked.wanted] == [None, "rain"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[:3]] == ["damage", "-", "rain"]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["damages"] == {"rain": [{"kind": "sound_mask"}]}
+    assert [row["damage"] for row in report["rows"]] == [None, "rain"]
+    assert [row["damage"] for row in csv.DictReader((tmp_path / "r.csv").open())] == ["-", "rain"]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "rain.yaml").write_text("- {kind: flip}\n")
+    assert command("eval", manifest, "--tasks", "a", "--damage", "rain.yaml,x/rain.yaml") == 0
+    assert list(asked.settings["options"].damages) == ["rain.yaml", "x/rain.yaml"]
 
 
 def test_another_compressor_is_said_or_refused(asked, command, manifest, capsys):
@@ -118,7 +129,7 @@ def test_a_report_is_written_whole(asked, command, manifest, tmp_path):
     asked.bad = ("2",)
     assert command("eval", manifest, "--output-json", "report.json", "--tasks", "a") == 1
     made = json.loads((tmp_path / "report.json").read_text())
-    assert made["schema"] == "avsr.eval/1"
+    assert made["schema"] == "avsr.eval/2"
     assert made["model"] == {"name": "fake"}
     row = made["rows"][0]
     assert {"wer", "cer", "words", "wer_interval", "tokens_per_second", "rtf"} <= set(row)
@@ -144,6 +155,8 @@ def test_failed_clips_are_named_once_and_end_with_1(asked, command, manifest, ca
         (["--tasks", "x"], "'x' is not a comma list of a, v, av"),
         (["--output-json", "gone/report.json"], "no folder for"),
         (["--output-csv", "gone/report.csv"], "no folder for"),
+        (["--alignments", "gone/report.txt"], "no folder for"),
+        (["--plots", "manifest.jsonl"], "--plots wants a folder"),
         (["--max-wer", "x"], "is not a percentage"),
         (["--bootstrap-by", "word"], "invalid choice"),
     ],
@@ -172,6 +185,24 @@ def test_tables_for_pages_and_spreadsheets(asked, command, manifest, tmp_path):
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [row["rates"] for row in rows] == ["4,-", "16,-", "4,2", "16,2"]
     assert {row["wer"] for row in rows} == {"0.0"}
+
+
+def test_words_under_words_and_plots(asked, command, manifest, tmp_path, capsys):
+    asked.bad = ("2",)
+    more = ["--alignments", "al.txt", "--plots", "p/q", "--output-json", "r.json", "--most", 1]
+    assert command("eval", manifest, "--tasks", "a", *more) == 1
+    blocks = (tmp_path / "al.txt").read_text().split("== ")
+    assert [block.split("\n")[0] for block in blocks[1:]] == ["avsr a 4,-", "avsr a 16,-"]
+    assert "id: 2\nScores: (#C #S #D #I) 0 0 2 0\nREF:  C D" in blocks[1]
+    drawn = {path.name for path in (tmp_path / "p" / "q").iterdir()}
+    assert drawn == {"wer_by_tokens.svg", "wer_by_task.svg"}
+    assert "wer_by_snr.svg not drawn: too few rows" in capsys.readouterr().err
+    row = json.loads((tmp_path / "r.json").read_text())["rows"][0]
+    assert [one["id"] for one in row["worst"]] == ["2"]
+    assert row["deletions"] == [["c", 1]]
+    (tmp_path / "file").touch()
+    assert command("eval", manifest, "--tasks", "a", "--plots", "file/p") == 1
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("limit", "code"), [("0", 1), ("33", 1), ("34", 0)])
