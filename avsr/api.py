@@ -345,6 +345,7 @@ class Recogniser:
                     if made.seconds > cutting.limit:  # longer than its header says
                         ready.append(long(path))
                         continue
+                    made.identify()
                     self.encode([made])  # one by one: a clip too long for a tower harms no other
                     ready.append(made)
                 except AvsrError as error:

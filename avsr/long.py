@@ -21,6 +21,7 @@ from avsr.chunks import GRID, QUIET, Chunk, Cutting, plan, seam
 from avsr.confidence import mean
 from avsr.decode import DecodeOptions
 from avsr.errors import ConfigError, MediaError
+from avsr.fetch import sha256_of
 from avsr.prepare import SILENCE, ClipOptions, Modality, Prepared, RoiMode, source_of
 from avsr.rates import Rates
 from avsr.transcript import Segment, Transcript, Word
@@ -105,7 +106,7 @@ class LongReader:
                 for name, spent in part.timing.items():
                     timing[name] += spent
             facts = {"path": str(path), "duration": media.duration, "coverage": track.coverage}
-            facts |= {**source_of(media), "chunks": len(chunks)}
+            facts |= {**source_of(media), "sha256": sha256_of(Path(path)), "chunks": len(chunks)}
             return join(made, timing, facts, (*media.warnings, *track.warnings))
 
 

@@ -68,7 +68,8 @@ class Prepared:
         timing: seconds spent on each stage so far.
         audio: audio features [Ta, D], after encoding.
         video: video features [Tv, D], after encoding.
-        source: what the file is, for the transcript's `input`: hash, frame rate, streams.
+        source: what the file is, for the transcript's `input`: frame rate, streams, and its hash
+            once `identify` was asked for it.
     """
 
     path: str
@@ -82,6 +83,11 @@ class Prepared:
     audio: Tensor | None = None
     video: Tensor | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    def identify(self) -> None:
+        """Put the hash of the file into `source`; it is read whole for that, so only on request."""
+        with _timed(self.timing, "media"):
+            self.source = {**self.source, "sha256": sha256_of(Path(self.path))}
 
 
 class Preparer:
@@ -122,7 +128,6 @@ class Preparer:
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
             clip = open_clip(path, audio_track=options.audio_track)
-            source = source_of(clip)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
@@ -141,6 +146,7 @@ class Preparer:
         if clip.duration < SHORT:
             warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
         told = tuple(warnings)
+        source = source_of(clip)
         return Prepared(
             str(path), clip.duration, task, wave, crops, coverage, told, timing, source=source
         )
@@ -209,10 +215,9 @@ class Preparer:
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
-    """What tells this file from others: its hash, frame rate and streams."""
+    """What a file is: its frame rate and streams."""
     there = {"audio": clip.audio, "video": clip.video}
     return {
-        "sha256": sha256_of(Path(clip.path)),
         "fps": None if clip.video is None else clip.video.fps,
         "streams": [name for name, track in there.items() if track is not None],
     }

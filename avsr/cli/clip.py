@@ -11,10 +11,11 @@ from avsr.cli.options import add_option, count
 if TYPE_CHECKING:
     from avsr.prepare import ClipOptions
 
-__all__ = ["add_clip", "clip_options"]
+__all__ = ["add_clip", "clip_options", "meaningless"]
 
 # Named here as well as in frontends.face_detectors, which is too heavy to import for --help.
 DETECTORS = ("blazeface", "yunet", "cascade", "centre")
+_FROM_FILES = ("yunet", "cascade")
 
 
 def add_clip(parser: argparse._ActionsContainer) -> None:
@@ -47,6 +48,30 @@ def clip_options(args: argparse.Namespace) -> ClipOptions:
     from avsr.prepare import ClipOptions
 
     return ClipOptions(args.face, args.detector, args.detector_weights, args.audio_track)
+
+
+def meaningless(args: argparse.Namespace) -> str | None:
+    """Which option of `add_clip` would do nothing beside the others, or None."""
+    weights = args.detector_weights is not None
+    mouth = {
+        "--face": args.face != "largest",
+        "--detector": args.detector != "blazeface",
+        "--detector-weights": weights,
+    }
+    modality = getattr(args, "modality", "auto")
+    given = [name for name, told in mouth.items() if told]
+    if modality == "a":
+        given += ["--roi given"] if args.roi == "given" else []
+        return f"{given[0]} has no meaning with --modality a" if given else None
+    if args.roi == "given" and given:
+        return f"{given[0]} has no meaning with --roi given"
+    if modality == "v" and args.audio_track is not None:
+        return "--audio-track has no meaning with --modality v"
+    if weights and args.detector not in _FROM_FILES:
+        return f"--detector-weights has no meaning with --detector {args.detector}"
+    if args.detector == "yunet" and not weights:
+        return "--detector yunet needs --detector-weights FILE.onnx"
+    return None
 
 
 def _face(text: str) -> str:

@@ -188,6 +188,8 @@ def _usage(args: argparse.Namespace) -> str | None:
         return "--snr needs --noise"
     if args.noise is not None and not noisy:
         return "--noise needs --snr"
+    if noisy and set(args.tasks) == {"v"} and args.baseline is None:
+        return "--snr has no meaning with --tasks v: lips hear no noise"
     return homeless(args)
 
 

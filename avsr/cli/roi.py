@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.clip import add_clip, clip_options
+from avsr.cli.clip import add_clip, clip_options, meaningless
 from avsr.cli.inputs import Source, spooled
+from avsr.cli.model import offline
 from avsr.cli.options import add_option
-from avsr.cli.outcome import OK, guarded, one_line
+from avsr.cli.outcome import OK, USAGE, guarded, one_line
+from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from frontends.lips import Roi
@@ -46,6 +48,9 @@ def _run(args: argparse.Namespace) -> int:
     from frontends.media import open_clip
     from frontends.roi_view import view
 
+    wrong = meaningless(args)
+    if wrong is not None:
+        raise AvsrError(wrong, exit_code=USAGE)
     options = clip_options(args)
     for path, ending in ((args.save_roi, (".mp4", ".mkv")), (args.save_crops, (".mkv",))):
         _check(path, ending, args.input)
@@ -56,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.roi == "given":
             roi = given(clip)
         else:
-            preparer = Preparer(local_files_only=args.local_files_only)
+            preparer = Preparer(local_files_only=args.local_files_only or offline())
             roi = preparer.tracker(options).track(clip)
         if args.save_roi is not None:
             write_clip(args.save_roi, view(clip, roi), clip.audio, kind="view")
@@ -68,9 +73,6 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check(path: Path | None, endings: tuple[str, ...], source: str) -> None:
-    from avsr.cli.outcome import USAGE
-    from avsr.errors import AvsrError
-
     if path is None:
         return
     if path.suffix.lower() not in endings:

@@ -18,6 +18,7 @@ class FakeRecogniser:
     facts = {"name": "fake"}  # noqa: RUF012
     model = types.SimpleNamespace(device="cpu", config=types.SimpleNamespace(ctc_weights={}))
     compression_note = None
+    alignment = object()
 
     def use_compressor(self, name):
         if name == "hier":
@@ -83,6 +84,26 @@ def test_the_table_has_a_line_for_each_row(asked, command, manifest, capsys):
     assert "1 of 2 clips have no picture" in err
 
 
+def test_quiet_draws_no_progress(asked, command, manifest, monkeypatch):
+    shown = []
+    real = command_module.Progress
+
+    def record(total, *, show):
+        shown.append(show)
+        return real(total, show="never")
+
+    monkeypatch.setattr(command_module, "Progress", record)
+    for words in ([], ["-q"], ["--quiet"]):
+        assert command("eval", manifest, "--tasks", "a", *words) == 0
+    assert shown == ["auto", "never", "never"]
+
+
+def test_a_share_of_a_ctc_that_is_not_there_is_refused(asked, command, manifest, monkeypatch):
+    monkeypatch.setattr(FakeRecogniser, "alignment", None)
+    assert command("eval", manifest, "--tasks", "a", "--ctc-weight", "0") == 0
+    assert command("eval", manifest, "--tasks", "a", "--ctc-weight", "0.1") == 2
+
+
 def test_filters_and_limit_choose_the_clips(asked, command, manifest):
     assert command("eval", manifest, "--split", "test,train", "--limit", 2) == 0
     assert [item.id for item in asked.items] == ["1", "2"]
@@ -91,11 +112,14 @@ def test_filters_and_limit_choose_the_clips(asked, command, manifest):
 
 def test_rates_and_options_reach_the_loop(asked, command, manifest):
     more = ["--rates", "16,2", "--seed", "3", "--beam-size", "2", "--normalizer", "none"]
+    more += ["--roi", "given", "--max-new-tokens", "7", "--ctc-weight", "0.2", "--samples", "50"]
     assert command("eval", manifest, "--tasks", "av", "--batch-size", 4, *more) == 0
     assert [(c.task, c.rates) for c in asked.wanted] == [("av", Rates(16, 2))]
     options = asked.settings["options"]
     assert (options.seed, options.batch_size, options.normalizer) == (3, 4, "none")
-    assert options.decode.beam_size == 2
+    assert (options.roi, options.samples) == ("given", 50)
+    decode = options.decode
+    assert (decode.beam_size, decode.max_new_tokens, decode.ctc_weight) == (2, 7, 0.2)
 
 
 def test_damages_reach_the_loop_a_row_each(asked, command, manifest, tmp_path, capsys):
@@ -151,6 +175,7 @@ def test_failed_clips_are_named_once_and_end_with_1(asked, command, manifest, ca
         (["--noise", "n.wav", "--snr", "clean"], "--noise needs --snr"),
         (["--snr", "loud"], "'loud' is neither a level in dB nor clean"),
         (["--snr", "nan"], "neither"),
+        (["--noise", "n.wav", "--snr", "0", "--tasks", "v"], "lips hear no noise"),
         (["--rates", "4"], "cannot read the rates"),
         (["--tasks", "x"], "'x' is not a comma list of a, v, av"),
         (["--output-json", "gone/report.json"], "no folder for"),
