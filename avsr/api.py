@@ -337,7 +337,10 @@ class Recogniser:
             ready: list[Prepared | Transcript | AvsrError] = []
             for path in paths[first : first + batch_size]:
                 try:
-                    if cutting.partial or (media_seconds(path) or 0.0) > cutting.limit:
+                    if (
+                        cutting.partial
+                        or (media_seconds(path, limits=clip.limits) or 0.0) > cutting.limit
+                    ):
                         ready.append(long(path))
                         continue
                     stage(f"sound and lips of {Path(path).name}")

@@ -20,6 +20,7 @@ from avsr.errors import ConfigError, MediaError, RoiError
 from avsr.fetch import sha256_of
 from avsr.weights import resolve
 from experts import Task
+from frontends.container import Limits
 from frontends.face_detectors import DetectorName
 from frontends.lips import LipTracker, face_number, given
 from frontends.media import Clip, open_clip
@@ -41,12 +42,14 @@ class ClipOptions:
         detector: what finds faces, one of `frontends.face_detectors.DETECTORS`.
         detector_weights: file of a detector that needs one.
         audio_track: sound track from 1 on, None for the file's default.
+        limits: what the file may cost to read.
     """
 
     face: str = "largest"
     detector: DetectorName = "blazeface"
     detector_weights: Path | None = None
     audio_track: int | None = None
+    limits: Limits = Limits()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         """Refuse a face that is none."""
@@ -127,7 +130,7 @@ class Preparer:
         if "v" in modality and self.lips == "ignore":
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
-            clip = open_clip(path, audio_track=options.audio_track)
+            clip = open_clip(path, limits=options.limits, audio_track=options.audio_track)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
@@ -202,7 +205,7 @@ class Preparer:
 
     def tracker(self, options: ClipOptions = ClipOptions()) -> LipTracker:
         """The lip tracker of some options, loaded when first needed."""
-        own = replace(options, audio_track=None)  # lips have none
+        own = replace(options, audio_track=None, limits=Limits())  # no concern of lips
         if own not in self._trackers:
             folder = resolve("face-models", local_files_only=self.local_files_only)
             self._trackers[own] = LipTracker(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from avsr.writers import write_atomic
 
 FOLDS = 5
 Floats = NDArray[np.float64]
+Judged = list[tuple[float, bool]]
+"""Confidence of each word of a clip, and whether it was right."""
 
 
 def judged(reference: str, words: Sequence[tuple[str, float]]) -> list[tuple[float, bool]]:
@@ -47,8 +49,8 @@ def judged(reference: str, words: Sequence[tuple[str, float]]) -> list[tuple[flo
     return [(sure, hit) for (_, sure), hit in zip(heard, right, strict=True)]
 
 
-def collect(manifest: Path, folder: Path) -> list[list[tuple[float, bool]]]:
-    """Judged words of each clip that has a transcript.
+def collect(manifest: Path, folder: Path) -> list[tuple[str, Judged]]:
+    """Corpus and judged words of each clip that has a transcript with words.
 
     Raises:
         ValueError: a transcript that was made with a calibration.
@@ -63,8 +65,9 @@ def collect(manifest: Path, folder: Path) -> list[list[tuple[float, bool]]]:
             raise ValueError(f"{path} was made with a calibration; remove it from the model first")
         words = [w for segment in told["segments"] for w in segment["words"]]
         pairs = [(w["text"], w["confidence"]) for w in words if w["confidence"] is not None]
-        clips.append(judged(item.text, pairs))
-    return [clip for clip in clips if clip]
+        found = judged(item.text, pairs)
+        clips += [(item.corpus or "", found)] if found else []
+    return clips
 
 
 def fit(raw: Floats, right: Floats, about: str = "") -> Calibration:
@@ -75,19 +78,23 @@ def fit(raw: Floats, right: Floats, about: str = "") -> Calibration:
     return Calibration(tuple(map(float, x)), tuple(map(float, y)), len(raw), about)
 
 
-def unseen(clips: Sequence[Sequence[tuple[float, bool]]], seed: int = 0) -> tuple[Floats, Floats]:
-    """Confidences, each by a regression that had not seen its clip, and whether they were right."""
+def unseen(clips: Sequence[Judged], seed: int = 0) -> list[Judged]:
+    """The same clips, with confidences by a regression that had not seen them."""
     order = np.random.default_rng(seed).permutation(len(clips))
-    sure: list[float] = []
-    right: list[float] = []
+    found: list[Judged] = [[] for _ in clips]
     for fold in range(FOLDS):
         inside = set(order[fold::FOLDS].tolist())
         known = [pair for k, clip in enumerate(clips) if k not in inside for pair in clip]
-        model = fit(*map(np.asarray, zip(*known, strict=True)))
-        for k in sorted(inside):
-            sure += [model(raw) for raw, _ in clips[k]]
-            right += [float(hit) for _, hit in clips[k]]
-    return np.asarray(sure), np.asarray(right)
+        model = fit(*_columns(known))
+        for k in inside:
+            found[k] = [(model(raw), hit) for raw, hit in clips[k]]
+    return found
+
+
+def _columns(pairs: Iterable[tuple[float, bool]]) -> tuple[Floats, Floats]:
+    """Confidences, and whether they were right."""
+    sure, right = (np.asarray(side, float) for side in zip(*pairs, strict=True))
+    return sure, right
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -100,19 +107,29 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--about", default="", help="which clips, which model")
     args = parser.parse_args(words)
     try:
-        clips = collect(args.manifest, args.folder)
+        found = collect(args.manifest, args.folder)
     except ValueError as error:
         print(f"calibrate: error: {error}", file=sys.stderr)
         return 1
-    if len(clips) < FOLDS:
-        print(f"calibrate: error: {len(clips)} clips with words; give {FOLDS}", file=sys.stderr)
+    if len(found) < FOLDS:
+        print(f"calibrate: error: {len(found)} clips with words; give {FOLDS}", file=sys.stderr)
         return 1
-    raw, right = (np.asarray(side, float) for side in zip(*chain(*clips), strict=True))
-    before, bins = calibration_error(raw, right)
-    after, calibrated = calibration_error(*unseen(clips))
+    corpora, judged_clips = [name for name, _ in found], [clip for _, clip in found]
+    after = unseen(judged_clips)
+    raw, right = _columns(chain(*judged_clips))
+    error, bins = calibration_error(raw, right)
+    better, calibrated = calibration_error(*_columns(chain(*after)))
     write_atomic(args.output, fit(raw, right, args.about).to_json())
-    print(f"{len(raw)} words of {len(clips)} clips, {100 * right.mean():.1f} % right")
-    print(f"ECE before {before:.4f}, after {after:.4f} ({FOLDS} folds by clip, seed 0)")
+    print(f"{len(raw)} words of {len(found)} clips, {100 * right.mean():.1f} % right")
+    print(f"ECE before {error:.4f}, after {better:.4f} ({FOLDS} folds by clip, seed 0)")
+    for name in sorted(set(corpora)) if len(set(corpora)) > 1 else []:
+        sides = [
+            calibration_error(
+                *_columns(chain(*(c for c, n in zip(side, corpora, strict=True) if n == name)))
+            )[0]
+            for side in (judged_clips, after)
+        ]
+        print(f"  {name}: ECE before {sides[0]:.4f}, after {sides[1]:.4f}")
     if args.plot is not None:
         series = {
             "raw": [(sure, hit) for sure, hit, _ in bins],

@@ -38,7 +38,11 @@ def add_files(parser: argparse._ActionsContainer) -> None:
         parser, "--output-csv", type=Path, metavar="FILE", help="the table for a spreadsheet"
     )
     add_option(
-        parser, "--alignments", type=Path, metavar="FILE", help="write words under words, as sclite"
+        parser,
+        "--alignments",
+        type=Path,
+        metavar="FILE",
+        help="sclite's table of each row, and words under words",
     )
     add_option(
         parser,
@@ -91,7 +95,11 @@ def write_files(
     if args.output_csv is not None:
         save(args.output_csv, csv_table(rows), "--output-csv")
     if args.alignments is not None:
-        save(args.alignments, "\n".join(map(_aligned, rows)), "--alignments")
+        save(
+            args.alignments,
+            "\n".join(_aligned(row, args.bootstrap_by) for row in rows),
+            "--alignments",
+        )
     if args.plots is not None:
         _draw(args.plots, told)
 
@@ -130,11 +138,13 @@ def _beside(
     ]
 
 
-def _aligned(row: Row) -> str:
+def _aligned(row: Row, drawn: str) -> str:
+    """sclite's table of a row, then words under words."""
     from avsr.alignment import printed
 
     ids = [one.item.id for one in row.heard]
-    return f"== {title(row.condition)}\n\n" + "\n".join(printed(row.score, ids))
+    table = row.report(drawn=drawn).table()
+    return f"== {title(row.condition)}\n\n{table}\n\n" + "\n".join(printed(row.score, ids))
 
 
 def _draw(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.clip import add_clip, clip_options, meaningless
+from avsr.cli import report
+from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
 from avsr.cli.inputs import Source, spooled
 from avsr.cli.model import offline
 from avsr.cli.options import add_option
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `avsr roi` was asked, and return its exit status."""
-    return guarded(lambda: _run(args))
+    return guarded(lambda: _run(args), lambda error: report.say(in_options(error), "text"))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -57,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     with spooled([Source(args.input, Path(args.input))]) as (source,):
         if source.fault is not None:
             raise source.fault
-        clip = open_clip(source.path, audio_track=options.audio_track)
+        clip = open_clip(source.path, limits=options.limits, audio_track=options.audio_track)
         if args.roi == "given":
             roi = given(clip)
         else:
@@ -67,8 +68,8 @@ def _run(args: argparse.Namespace) -> int:
             write_clip(args.save_roi, view(clip, roi), clip.audio, kind="view")
         if args.save_crops is not None:
             write_clip(args.save_crops, roi.crops, clip.audio)
-    report = _report(args.input, roi, (*clip.warnings, *roi.warnings))
-    print(json.dumps(report, ensure_ascii=False) if args.json else _lines(report))
+    told = _report(args.input, roi, (*clip.warnings, *roi.warnings))
+    print(json.dumps(told, ensure_ascii=False) if args.json else _lines(told))
     return OK
 
 

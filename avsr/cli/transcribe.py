@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.cli import report
-from avsr.cli.clip import add_clip, clip_options, meaningless
+from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
 from avsr.cli.inputs import STDIN, Source, expand, spooled
 from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count
@@ -343,7 +343,7 @@ class _Call:
         if isinstance(outcome, AvsrError):
             if outcome.where == str(source.path):  # the line begins with the name
                 outcome.where = source.name
-            self._tell("error", outcome, source)
+            self._tell("error", in_options(outcome), source)
             return outcome.exit_code
         if source.name == STDIN:
             outcome = replace(outcome, input={**outcome.input, "path": STDIN})

@@ -22,7 +22,8 @@ def spoken(tmp_path):
         words = tuple(Word(w, confidence=float(p)) for w, p in zip(heard, sure, strict=True))
         part = Segment(0, 1, " ".join(heard), words=words)
         write(Transcript(part.text, (part,)), tmp_path / f"{k}.json")
-        rows.append({"audio_filepath": f"{k}.wav", "duration": 1, "text": " ".join(said)})
+        row = {"audio_filepath": f"{k}.wav", "duration": 1, "text": " ".join(said)}
+        rows.append({**row, "corpus": "ab"[k % 2]})
     path = tmp_path / "manifest.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -35,6 +36,7 @@ def test_overconfident_words_become_honest(tool, spoken, tmp_path, capsys):
     before, after = (
         float(out.split(f"{word} ")[1].split()[0].strip(",")) for word in ("before", "after")
     )
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["a:", "b:"]
     assert before > 0.1
     assert after < 0.05
     made = Calibration.of(tmp_path)

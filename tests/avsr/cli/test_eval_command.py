@@ -218,6 +218,7 @@ def test_words_under_words_and_plots(asked, command, manifest, tmp_path, capsys)
     assert command("eval", manifest, "--tasks", "a", *more) == 1
     blocks = (tmp_path / "al.txt").read_text().split("== ")
     assert [block.split("\n")[0] for block in blocks[1:]] == ["avsr a 4,-", "avsr a 16,-"]
+    assert "| Sum/Avg" in blocks[1] or "\nSum/Avg" in blocks[1]
     assert "id: 2\nScores: (#C #S #D #I) 0 0 2 0\nREF:  C D" in blocks[1]
     drawn = {path.name for path in (tmp_path / "p" / "q").iterdir()}
     assert drawn == {"wer_by_tokens.svg", "wer_by_task.svg"}

@@ -360,6 +360,24 @@ def test_face_and_sound_track_reach_the_recogniser(api, command):
     assert (second.detector, second.detector_weights) == ("yunet", Path("y"))
 
 
+def test_limits_reach_the_recogniser_and_are_told_as_options(api, command, capsys):
+    assert command("transcribe", "a.mp4") == 0
+    assert command("transcribe", "a.mp4", "--max-seconds", 36000, "--max-pixels", 99) == 0
+    usual, asked = (call["clip"].limits for call in api.recogniser.calls)
+    assert (usual.max_seconds, usual.max_pixels) == (14_400, 4096**2)
+    assert (asked.max_seconds, asked.max_pixels) == (36_000, 99)
+    assert asked.max_decoded_bytes > 36_000 * 64_000  # or the longer sound would not fit
+    assert asked.max_streams == usual.max_streams
+    todo = "Cut it into parts, or raise Limits.max_seconds"
+    api.recogniser.says["a.mp4"] = AvsrError("the media lasts 9 s", todo=todo)
+    assert command("transcribe", "a.mp4") == 1
+    assert capsys.readouterr().err.endswith("or raise --max-seconds\n")
+    assert command("transcribe", "--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert str(int(usual.max_seconds)) in told
+    assert str(usual.max_pixels) in told
+
+
 def test_which_face_is_told_before_the_model_is_loaded(api, command, capsys):
     assert command("transcribe", "a.mp4", "--face", "track:x") == 2
     assert api.loaded == []
