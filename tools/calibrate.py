@@ -29,6 +29,7 @@ from avsr.svg import curves
 from avsr.writers import write_atomic
 
 FOLDS = 5
+DRAWS = 1000
 Floats = NDArray[np.float64]
 Judged = list[tuple[float, bool]]
 """Confidence of each word of a clip, and whether it was right."""
@@ -71,10 +72,17 @@ def collect(manifest: Path, folder: Path) -> list[tuple[str, Judged]]:
 
 
 def fit(raw: Floats, right: Floats, about: str = "") -> Calibration:
-    """The isotonic regression as a map of few points."""
+    """The isotonic regression as a map of few points.
+
+    Each of its steps is (right + 1) / (words + 2), Laplace's rule of succession, where those words
+    by themselves would say right / words: a dozen wrong ones do not make a word impossible.
+    """
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, right)
+    levels, step = np.unique(np.round(model.predict(raw), 9), return_inverse=True)
+    share = (np.bincount(step, right) + 1) / (np.bincount(step) + 2)
+    share = np.maximum.accumulate(share)  # a short step could fall below the one before
     x = np.unique(model.X_thresholds_)
-    y = np.maximum.accumulate(model.predict(x))
+    y = share[np.searchsorted(levels, np.round(model.predict(x), 9)).clip(max=len(levels) - 1)]
     return Calibration(tuple(map(float, x)), tuple(map(float, y)), len(raw), about)
 
 
@@ -97,6 +105,26 @@ def _columns(pairs: Iterable[tuple[float, bool]]) -> tuple[Floats, Floats]:
     return sure, right
 
 
+def _sides(before: Sequence[Judged], after: Sequence[Judged]) -> str:
+    """ECE on both sides, with intervals."""
+    return f"before {_told(before)}, after {_told(after)}"
+
+
+def _told(clips: Sequence[Judged]) -> str:
+    def error(chosen: Iterable[int]) -> float:
+        return calibration_error(*_columns(chain(*(clips[k] for k in chosen))))[0]
+
+    rng = np.random.default_rng(0)
+    draws = [error(rng.integers(len(clips), size=len(clips))) for _ in range(DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{error(range(len(clips))):.4f} ({low:.4f} to {high:.4f})"
+
+
+def _bins(clips: Sequence[Judged]) -> list[tuple[float, float]]:
+    """Mean confidence and share of right words of each filled bin."""
+    return [(sure, hit) for sure, hit, _ in calibration_error(*_columns(chain(*clips)))[1]]
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Fit, write and tell."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -104,36 +132,40 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="of transcripts, <stem>.json")
     parser.add_argument("--output", type=Path, required=True, help="calibration.json of the model")
     parser.add_argument("--plot", type=Path, help="reliability, as SVG")
+    parser.add_argument("--check", type=Path, help="transcripts of other clips, to look at it with")
     parser.add_argument("--about", default="", help="which clips, which model")
     args = parser.parse_args(words)
     try:
         found = collect(args.manifest, args.folder)
+        checked = [] if args.check is None else collect(args.manifest, args.check)
     except ValueError as error:
         print(f"calibrate: error: {error}", file=sys.stderr)
         return 1
+    others = [clip for _, clip in checked]
     if len(found) < FOLDS:
         print(f"calibrate: error: {len(found)} clips with words; give {FOLDS}", file=sys.stderr)
         return 1
-    corpora, judged_clips = [name for name, _ in found], [clip for _, clip in found]
-    after = unseen(judged_clips)
-    raw, right = _columns(chain(*judged_clips))
-    error, bins = calibration_error(raw, right)
-    better, calibrated = calibration_error(*_columns(chain(*after)))
-    write_atomic(args.output, fit(raw, right, args.about).to_json())
+    clips = [clip for _, clip in found]
+    after = unseen(clips)
+    raw, right = _columns(chain(*clips))
+    made = fit(raw, right, args.about)
+    write_atomic(args.output, made.to_json())
     print(f"{len(raw)} words of {len(found)} clips, {100 * right.mean():.1f} % right")
-    print(f"ECE before {error:.4f}, after {better:.4f} ({FOLDS} folds by clip, seed 0)")
-    for name in sorted(set(corpora)) if len(set(corpora)) > 1 else []:
-        sides = [
-            calibration_error(
-                *_columns(chain(*(c for c, n in zip(side, corpora, strict=True) if n == name)))
-            )[0]
-            for side in (judged_clips, after)
-        ]
-        print(f"  {name}: ECE before {sides[0]:.4f}, after {sides[1]:.4f}")
+    print(
+        f"ECE {_sides(clips, after)} ({FOLDS} folds by clip, seed 0; 95 %: {DRAWS} draws of clips)"
+    )
+    corpora = sorted({name for name, _ in found})
+    for name in corpora if len(corpora) > 1 else []:
+        mine = [k for k, (corpus, _) in enumerate(found) if corpus == name]
+        print(f"  {name}: {_sides([clips[k] for k in mine], [after[k] for k in mine])}")
+    if others:
+        calibrated = [[(made(sure), hit) for sure, hit in clip] for clip in others]
+        count = sum(map(len, others))
+        print(f"{len(others)} clips of --check, {count} words: {_sides(others, calibrated)}")
     if args.plot is not None:
         series = {
-            "raw": [(sure, hit) for sure, hit, _ in bins],
-            "calibrated, unseen clips": [(sure, hit) for sure, hit, _ in calibrated],
+            "raw": _bins(clips),
+            "calibrated, unseen clips": _bins(after),
             "perfect": [(0.0, 0.0), (1.0, 1.0)],
         }
         title = "Reliability of word confidences"
