@@ -58,8 +58,8 @@ def csv_table(rows: Sequence[Row]) -> str:
     stages = sorted({stage for row in rows for stage in row.rtf_by_stage})
     numbers = ("clips", "failed", "wer", "wer_low", "wer_high", "cer", "substitutions")
     more = ("deletions", "insertions", "reference_words", "empty_share", "truncated_share")
-    fields = ("system", "task", "rates", "snr", "damage", *numbers, *more)
-    fields = (*fields, "tokens_per_second", "rtf")
+    speed = ("tokens_per_second", "rtf")
+    fields = ("system", "task", "rates", "snr", "damage", *numbers, *more, *speed)
     writer.writerow([*fields, *(f"rtf_{stage}" for stage in stages)])
     for row in rows:
         score, span, words = row.score, row.score.wer_interval, row.score.words

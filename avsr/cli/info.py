@@ -147,7 +147,8 @@ def _licence(folder: Path) -> str | None:
     if Path(avsr.__file__).resolve().parent not in folder.resolve().parents:
         return None
     told = metadata.metadata("avsr")
-    return told.get("License-Expression") or told.get("License")
+    known = [key for key in ("License-Expression", "License") if key in told]
+    return told[known[0]] if known else None
 
 
 def _card(folder: Path) -> dict[str, str]:
