@@ -33,7 +33,8 @@ def plots(rows: Rows) -> dict[str, str]:
     plain = [row for row in rows if row.get("damage") == first]
     under = "" if first is None else f", {first}"
     ours = [row for row in plain if row["snr_db"] is None and row["system"] == "avsr"]
-    by_tokens = _lines(ours, _task, lambda row: float(row["tokens_per_second"]))
+    read = [row for row in ours if row["tokens_per_second"] is not None]  # not all clips failed
+    by_tokens = _lines(read, _task, lambda row: float(row["tokens_per_second"]))
     noisy = [row for row in plain if row["snr_db"] is not None]
     by_snr = _lines(noisy, _name, lambda row: float(row["snr_db"]))
     found = {}

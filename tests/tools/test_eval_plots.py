@@ -43,6 +43,7 @@ def test_each_row_is_a_dot(tool, tmp_path, capsys):
 
 def test_what_cannot_be_drawn_is_said(tool, tmp_path, capsys):
     path = tmp_path / "report.json"
-    path.write_text(json.dumps({"rows": [row("a", 4, None, 0.1)]}))
+    rows = [row("a", 4, None, 0.1), row("a", 16, None, 1.0, tokens=None)]  # where all clips failed
+    path.write_text(json.dumps({"rows": rows}))
     assert tool("eval_plots").main([str(path), "--output-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().err.count("too few rows") == 3
