@@ -337,7 +337,10 @@ class Recogniser:
             ready: list[Prepared | Transcript | AvsrError] = []
             for path in paths[first : first + batch_size]:
                 try:
-                    if cutting.partial or (media_seconds(path) or 0.0) > cutting.limit:
+                    if (
+                        cutting.partial
+                        or (media_seconds(path, limits=clip.limits) or 0.0) > cutting.limit
+                    ):
                         ready.append(long(path))
                         continue
                     stage(f"sound and lips of {Path(path).name}")
@@ -345,6 +348,7 @@ class Recogniser:
                     if made.seconds > cutting.limit:  # longer than its header says
                         ready.append(long(path))
                         continue
+                    made.identify()
                     self.encode([made])  # one by one: a clip too long for a tower harms no other
                     ready.append(made)
                 except AvsrError as error:

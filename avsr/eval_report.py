@@ -20,24 +20,30 @@ from avsr.evaluate import Condition, Row
 __all__ = ["compared", "csv_table", "markdown_table", "read_report"]
 
 _TODO = "Give a file that `avsr eval --output-json` wrote."
-_HEAD = "| system | task | rates | SNR | clips | WER % | 95 % | CER % | tokens/s | RTF | empty % |"
+_HEAD = (
+    "| system | task | rates | SNR | damage | clips | WER % | 95 % | S | D | I | CER % | tokens/s "
+    "| RTF | empty % | cut % |"
+)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """One table, a row a condition, and what its figures mean."""
-    lines = [_HEAD, f"|---|---|---|---{'|---:' * 7}|"]
+    lines = [_HEAD, f"|---|---|---|---|---{'|---:' * 11}|"]
     for row in rows:
         span = row.score.wer_interval
         interval = "-" if span is None else f"{100 * span.low:.1f} - {100 * span.high:.1f}"
+        words = row.score.words
         cells = [
             *_names(row.condition),
             str(len(row.heard)),
             f"{100 * row.score.wer:.1f}",
             interval,
+            *(str(n) for n in (words.substitutions, words.deletions, words.insertions)),
             f"{100 * row.score.cer:.1f}",
             _number(row.tokens_per_second, 1),
             _number(row.rtf, 3),
             f"{100 * row.score.empty / len(row.heard):.1f}",
+            f"{100 * row.truncated / len(row.heard):.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if rows:
@@ -51,8 +57,9 @@ def csv_table(rows: Sequence[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     stages = sorted({stage for row in rows for stage in row.rtf_by_stage})
     numbers = ("clips", "failed", "wer", "wer_low", "wer_high", "cer", "substitutions")
-    more = ("deletions", "insertions", "reference_words", "tokens_per_second", "rtf")
-    fields = ("system", "task", "rates", "snr", *numbers, *more)
+    more = ("deletions", "insertions", "reference_words", "empty_share", "truncated_share")
+    speed = ("tokens_per_second", "rtf")
+    fields = ("system", "task", "rates", "snr", "damage", *numbers, *more, *speed)
     writer.writerow([*fields, *(f"rtf_{stage}" for stage in stages)])
     for row in rows:
         score, span, words = row.score, row.score.wer_interval, row.score.words
@@ -67,6 +74,8 @@ def csv_table(rows: Sequence[Row]) -> str:
                 *ends,
                 score.cer,
                 *counts,
+                score.empty / len(row.heard),
+                row.truncated / len(row.heard),
                 row.tokens_per_second,
                 row.rtf,
                 *(row.rtf_by_stage.get(stage) for stage in stages),
@@ -144,16 +153,16 @@ def compared(
 def _same(row: Row, old: Mapping[str, Any]) -> bool:
     condition = row.condition
     rates = None if condition.rates is None else condition.rates.to_dict()
-    ours = (condition.system, condition.task, rates, condition.snr)
-    return ours == (old.get("system"), old.get("task"), old.get("rates"), old.get("snr_db"))
+    ours = (condition.system, condition.task, rates, condition.snr, condition.damage)
+    return ours == tuple(map(old.get, ("system", "task", "rates", "snr_db", "damage")))
 
 
 def _names(condition: Condition) -> list[str]:
-    """System, task, rates and noise level."""
+    """System, task, rates, noise level and damage."""
     pair = condition.rates
     rates = "-" if pair is None else ",".join(str(r or "-") for r in (pair.audio, pair.video))
     snr = "clean" if condition.snr is None else f"{condition.snr:g}"
-    return [condition.system, condition.task, rates, snr]
+    return [condition.system, condition.task, rates, snr, condition.damage or "-"]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -7,28 +7,34 @@ A clip that fails counts as one in which nothing was heard, so that no failure i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from avsr.alignment import by_length
 from avsr.api import Recogniser
+from avsr.conditions import Condition, System, conditions
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError
 from avsr.manifest import Item
 from avsr.prepare import Prepared
-from avsr.rates import Rates
 from avsr.score import DRAWS, Score, score
+from avsr.score_report import Report
 from avsr.takes import Takes, Wave
-from avsr.transcript import Modality
 from frontends.damage import Damage
 from frontends.media import open_clip
 
-__all__ = ["Condition", "EvalOptions", "Heard", "Row", "conditions", "evaluate", "read_noise"]
-
-System = Literal["avsr", "whisper"]
+__all__ = [
+    "Condition",
+    "EvalOptions",
+    "Heard",
+    "Row",
+    "System",
+    "conditions",
+    "evaluate",
+    "read_noise",
+]
 
 
 class Baseline(Protocol):
@@ -37,23 +43,6 @@ class Baseline(Protocol):
     def transcribe(self, waves: Sequence[Wave]) -> list[str]:
         """Write down each wave [S] of 16 kHz sound."""
         ...
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a row of the table is about.
-
-    Args:
-        task: the streams read: "a", "v" or "av".
-        rates: rate pair; None for the baseline, which has none.
-        snr: signal-to-noise ratio in dB; None is clean.
-        system: ours, or the baseline.
-    """
-
-    task: Modality
-    rates: Rates | None
-    snr: float | None = None
-    system: System = "avsr"
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class EvalOptions:
         samples: bootstrap draws.
         seed: of the draws, and of the place in the noise where each clip's begins.
         bootstrap_by: what the bootstrap draws.
-        damage: what every clip's sound and lips meet, None for nothing.
+        damages: what clips meet, by the names that conditions give.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -78,7 +67,7 @@ class EvalOptions:
     samples: int = DRAWS
     seed: int = 0
     bootstrap_by: Literal["utterance", "speaker"] = "utterance"
-    damage: Damage | None = None
+    damages: Mapping[str, Damage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,14 +141,28 @@ class Row:
         seconds = sum(one.item.duration for one in self._read)
         return total / seconds if seconds > 0 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return figures and texts, ready for JSON."""
+    def report(self, *, most: int = 10, drawn: str = "utterance") -> Report:
+        """The score with its confusions, lengths and worst utterances.
+
+        Args:
+            most: how many confusions and worst utterances to tell.
+            drawn: what the bootstrap drew.
+        """
+        ids = tuple(one.item.id for one in self.heard)
+        speakers = tuple(one.item.speaker or "" for one in self.heard)
+        return Report(self.score, ids, speakers if all(speakers) else (), None, drawn, most)
+
+    def to_dict(self, *, most: int = 10, drawn: str = "utterance") -> dict[str, Any]:
+        """Return figures and texts, ready for JSON; for the arguments see `report`."""
         rates, clips = self.condition.rates, len(self.heard)
+        scored = self.report(most=most, drawn=drawn).to_dict()
+        del scored["schema"]
         return {
             "system": self.condition.system,
             "task": self.condition.task,
             "rates": rates.to_dict() if rates is not None else None,
             "snr_db": self.condition.snr,
+            "damage": self.condition.damage,
             "clips": clips,
             "failed": len(self.failed),
             "tokens_per_second": self.tokens_per_second,
@@ -167,11 +170,7 @@ class Row:
             "rtf_by_stage": self.rtf_by_stage,
             "empty_share": self.score.empty / clips,
             "truncated_share": self.truncated / clips,
-            **self.score.to_dict(),
-            "lengths": [
-                {"name": group.name, "utterances": group.utterances, "wer": group.words.rate}
-                for group in by_length(self.score)
-            ],
+            **scored,
             "hypotheses": [
                 {
                     "id": one.item.id,
@@ -184,55 +183,6 @@ class Row:
                 for one, pair in zip(self.heard, self.score.utterances, strict=True)
             ],
         }
-
-
-def conditions(
-    trained: Mapping[Modality, Sequence[Rates]],
-    tasks: Iterable[Modality],
-    *,
-    rates: Sequence[Rates] | None = None,
-    snrs: Sequence[float | None] = (None,),
-    baseline: bool = False,
-) -> list[Condition]:
-    """List what to evaluate: every task at every rate pair and noise level.
-
-    Args:
-        trained: rate pairs of each task, finest first.
-        tasks: the tasks wanted.
-        rates: rate pairs wanted; a task of one stream takes its part. None for all trained ones.
-        snrs: noise levels in dB, None for clean. Lips hear no noise: task "v" is done once.
-        baseline: whether to add a row of Whisper's own decoder at each level.
-
-    Returns:
-        Conditions in the order of the table.
-
-    Raises:
-        ConfigError: a rate pair that was not trained.
-    """
-    found: list[Condition] = []
-    for task in tasks:
-        known = list(trained[task])
-        wanted = known if rates is None else [pair for r in rates if (pair := _part(r, task))]
-        for pair in dict.fromkeys(wanted):
-            if pair not in known:
-                listed = ", ".join(f"({each})" for each in known) or "none"
-                raise ConfigError(
-                    f"rates ({pair}) were not trained for task {task}",
-                    todo=f"Choose from {listed}.",
-                )
-            levels = snrs if "a" in task else (None,)
-            found += [Condition(task, pair, snr) for snr in levels]
-    if baseline:
-        found += [Condition("a", None, snr, "whisper") for snr in snrs]
-    return found
-
-
-def _part(rates: Rates, task: Modality) -> Rates | None:
-    """The part of a rate pair that a task reads; None where it lacks one."""
-    audio, video = rates.audio, rates.video
-    if ("a" in task and audio is None) or ("v" in task and video is None):
-        return None
-    return Rates(audio if "a" in task else None, video if "v" in task else None)
 
 
 def read_noise(path: str | Path) -> Wave:
@@ -279,9 +229,12 @@ def evaluate(
         A row for each condition that any clip took part in, in the order given.
 
     Raises:
-        ConfigError: a condition needs noise or a baseline that was not given.
+        ConfigError: a condition needs noise, damage or a baseline that was not given.
     """
     options = EvalOptions() if options is None else options
+    missing = {c.damage for c in wanted if c.damage is not None} - set(options.damages)
+    if missing:
+        raise ConfigError(f"damage {sorted(missing)[0]!r} was asked for and not given")
     if noise is None and any(condition.snr is not None for condition in wanted):
         raise ConfigError("an SNR was asked for without noise", todo="Give a noise file.")
     if baseline is None and any(condition.system != "avsr" for condition in wanted):
@@ -295,7 +248,7 @@ def evaluate(
                 noise=noise,
                 roi=options.roi,
                 seed=options.seed,
-                damage=options.damage,
+                damages=options.damages,
             )
             for item in items[first : first + options.batch_size]
         ]
@@ -326,7 +279,7 @@ def _hear(
     baseline: Baseline | None,
 ) -> list[Heard]:
     """One condition over one batch, in the order of the clips."""
-    taken = [clip.take(condition.task, condition.snr) for clip in clips]
+    taken = [clip.take(condition.task, condition.snr, condition.damage) for clip in clips]
     able = [view for view in taken if isinstance(view, Prepared)]
     if condition.system == "avsr":
         texts = iter(_ours(recogniser, able, condition, options))

@@ -93,7 +93,7 @@ def model_folder(model: str | Path, local_files_only: bool = False) -> Path:
     """Folder of a named model."""
     if str(model) == "default":
         return Path(__file__).parent / "models" / "default"
-    return Path(resolve(str(model)))
+    return Path(resolve(str(model), local_files_only=local_files_only))
 
 
 def _device(name: str) -> torch.device:

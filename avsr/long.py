@@ -21,6 +21,7 @@ from avsr.chunks import GRID, QUIET, Chunk, Cutting, plan, seam
 from avsr.confidence import mean
 from avsr.decode import DecodeOptions
 from avsr.errors import ConfigError, MediaError
+from avsr.fetch import sha256_of
 from avsr.prepare import SILENCE, ClipOptions, Modality, Prepared, RoiMode, source_of
 from avsr.rates import Rates
 from avsr.transcript import Segment, Transcript, Word
@@ -84,7 +85,7 @@ class LongReader:
         with tempfile.TemporaryFile(prefix="avsr-") as spool:
             began = time.perf_counter()
             self.stage("reading the sound")
-            media = open_clip(path, spool=spool, audio_track=clip.audio_track)
+            media = open_clip(path, spool=spool, limits=clip.limits, audio_track=clip.audio_track)
             timing["media"] += time.perf_counter() - began
             track = _Track(media, modality, roi, preparer.lips == "read")
             began = time.perf_counter()
@@ -105,8 +106,9 @@ class LongReader:
                 for name, spent in part.timing.items():
                     timing[name] += spent
             facts = {"path": str(path), "duration": media.duration, "coverage": track.coverage}
-            facts |= {**source_of(media), "chunks": len(chunks)}
-            return join(made, timing, facts, (*media.warnings, *track.warnings))
+            facts |= {**source_of(media), "sha256": sha256_of(Path(path)), "chunks": len(chunks)}
+            span = chunks[0].start, chunks[-1].end
+            return join(made, timing, facts, (*media.warnings, *track.warnings), span)
 
 
 _SUMS = ("total", "rtf")
@@ -239,6 +241,7 @@ def join(
     timing: Mapping[str, float],
     facts: dict[str, Any],
     warnings: Sequence[str],
+    span: tuple[float, float] | None = None,
 ) -> Transcript:
     """Put the transcripts of chunks together.
 
@@ -247,6 +250,10 @@ def join(
         timing: seconds of each stage.
         facts: for `Transcript.input`.
         warnings: what is told of the recording; that of the chunks is added, once each.
+        span: start and end in s of what was to be read; None for the whole recording.
+
+    Returns:
+        Segments in the order of time; a warning where the last words end long before the recording.
 
     Raises:
         MediaError: nothing was read.
@@ -270,10 +277,12 @@ def join(
     total = sum(timing.values())
     told = list(dict.fromkeys([*warnings, *(w for part in parts for w in part.warnings)]))
     seconds = max(chunk.end for chunk, _ in made) - min(chunk.start for chunk, _ in made)
-    spoken = [segment.end for segment in segments if segment.text]
-    end = facts["duration"]
-    if spoken and len(segments) > 1 and max(spoken) < EARLY * end and made[-1][0].end >= end:
-        told.append(f"the last words end at {max(spoken):.0f} s of {end:.0f} s")
+    start, end = (0.0, facts["duration"]) if span is None else span
+    last = max((segment.end for segment in segments if segment.text), default=None)
+    if last is None:
+        told.append(f"no word was heard in {end - start:.0f} s")
+    elif last - start < EARLY * (end - start):
+        told.append(f"the last words end at {last:.0f} s of {end:.0f} s")
     rtf = total / max(seconds, 1e-9)
     modality = max((part.modality for part in parts), key=len)
     return Transcript(

@@ -20,6 +20,7 @@ from avsr.errors import ConfigError, MediaError, RoiError
 from avsr.fetch import sha256_of
 from avsr.weights import resolve
 from experts import Task
+from frontends.container import Limits
 from frontends.face_detectors import DetectorName
 from frontends.lips import LipTracker, face_number, given
 from frontends.media import Clip, open_clip
@@ -41,12 +42,14 @@ class ClipOptions:
         detector: what finds faces, one of `frontends.face_detectors.DETECTORS`.
         detector_weights: file of a detector that needs one.
         audio_track: sound track from 1 on, None for the file's default.
+        limits: what the file may cost to read.
     """
 
     face: str = "largest"
     detector: DetectorName = "blazeface"
     detector_weights: Path | None = None
     audio_track: int | None = None
+    limits: Limits = Limits()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         """Refuse a face that is none."""
@@ -68,7 +71,8 @@ class Prepared:
         timing: seconds spent on each stage so far.
         audio: audio features [Ta, D], after encoding.
         video: video features [Tv, D], after encoding.
-        source: what the file is, for the transcript's `input`: hash, frame rate, streams.
+        source: what the file is, for the transcript's `input`: frame rate, streams, and its hash
+            once `identify` was asked for it.
     """
 
     path: str
@@ -82,6 +86,11 @@ class Prepared:
     audio: Tensor | None = None
     video: Tensor | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    def identify(self) -> None:
+        """Put the hash of the file into `source`; it is read whole for that, so only on request."""
+        with _timed(self.timing, "media"):
+            self.source = {**self.source, "sha256": sha256_of(Path(self.path))}
 
 
 class Preparer:
@@ -121,8 +130,7 @@ class Preparer:
         if "v" in modality and self.lips == "ignore":
             raise ConfigError("this model reads sound alone", todo="Use --modality a.")
         with _timed(timing, "media"):
-            clip = open_clip(path, audio_track=options.audio_track)
-            source = source_of(clip)
+            clip = open_clip(path, limits=options.limits, audio_track=options.audio_track)
         warnings = list(clip.warnings)
         wave = self._sound(clip, modality, warnings)
         crops, coverage = None, None
@@ -141,6 +149,7 @@ class Preparer:
         if clip.duration < SHORT:
             warnings.append(f"the clip lasts only {clip.duration:.2f} s, hardly a word")
         told = tuple(warnings)
+        source = source_of(clip)
         return Prepared(
             str(path), clip.duration, task, wave, crops, coverage, told, timing, source=source
         )
@@ -196,7 +205,7 @@ class Preparer:
 
     def tracker(self, options: ClipOptions = ClipOptions()) -> LipTracker:
         """The lip tracker of some options, loaded when first needed."""
-        own = replace(options, audio_track=None)  # lips have none
+        own = replace(options, audio_track=None, limits=Limits())  # no concern of lips
         if own not in self._trackers:
             folder = resolve("face-models", local_files_only=self.local_files_only)
             self._trackers[own] = LipTracker(
@@ -209,10 +218,9 @@ class Preparer:
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
-    """What tells this file from others: its hash, frame rate and streams."""
+    """What a file is: its frame rate and streams."""
     there = {"audio": clip.audio, "video": clip.video}
     return {
-        "sha256": sha256_of(Path(clip.path)),
         "fps": None if clip.video is None else clip.video.fps,
         "streams": [name for name, track in there.items() if track is not None],
     }

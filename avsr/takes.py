@@ -6,7 +6,7 @@ manifest item -> decoded once, lips tracked once, each tower once a noise level 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -37,7 +37,7 @@ class Takes:
         noise: [S] at 16 kHz, mixed in where an SNR is asked for.
         roi: "given" where the clip is a mouth crop already.
         seed: with the clip's id, of the place in the noise where this clip's begins.
-        damage: what sound and lips meet before that noise.
+        damages: what sound and lips may meet before that noise, by name.
     """
 
     def __init__(
@@ -48,50 +48,67 @@ class Takes:
         noise: Wave | None = None,
         roi: Literal["auto", "given"] = "auto",
         seed: int = 0,
-        damage: Damage | None = None,
+        damages: Mapping[str, Damage] | None = None,
     ) -> None:
         """See the class."""
         self.item = item
         self._recogniser, self._noise, self._roi, self._seed = recogniser, noise, roi, seed
-        self._damage = damage
-        self._kept: dict[tuple[str, float | None], Prepared | AvsrError] = {}
+        self._damages = {} if damages is None else damages
+        self._kept: dict[tuple[str, float | None, str | None], Prepared | AvsrError] = {}
 
-    def take(self, task: Modality, snr: float | None = None) -> Prepared | AvsrError:
+    def take(
+        self, task: Modality, snr: float | None = None, damage: str | None = None
+    ) -> Prepared | AvsrError:
         """Return the clip as a task reads it.
 
         Args:
             task: the streams: "a", "v" or "av".
             snr: signal-to-noise ratio in dB, None for clean; of no meaning to "v".
+            damage: a name of `damages`, None for nothing.
 
         Returns:
             The encoded clip, or the error that stands in its way.
         """
         makers: dict[Modality, Callable[[], Prepared]] = {
-            "a": lambda: self._sound(snr),
-            "v": self._lips,
-            "av": lambda: self._both(snr),
+            "a": lambda: self._sound(snr, self._met("sound", damage)),
+            "v": lambda: self._lips(self._met("lips", damage)),
+            "av": lambda: self._both(snr, damage),
         }
-        return self._keep(task, None if task == "v" else snr, makers[task])
+        if task == "v":  # what only the sound meets is the same to lips
+            snr, damage = None, damage if self._met("lips", damage) is not None else None
+        elif task == "a":
+            damage = damage if self._met("sound", damage) is not None else None
+        return self._keep((task, snr, damage), makers[task])
+
+    def _met(self, stream: Literal["sound", "lips"], name: str | None) -> Damage | None:
+        """The damage of that name, where it touches a stream."""
+        damage = None if name is None else self._damages[name]
+        return damage if damage is not None and damage.touches(stream) else None
 
     def _keep(
-        self, name: str, snr: float | None, make: Callable[[], Prepared]
+        self, key: tuple[str, float | None, str | None], make: Callable[[], Prepared]
     ) -> Prepared | AvsrError:
-        if (name, snr) not in self._kept:
+        if key not in self._kept:
             try:
-                self._kept[name, snr] = make()
+                self._kept[key] = make()
             except AvsrError as error:
-                self._kept[name, snr] = error
-        return self._kept[name, snr]
+                self._kept[key] = error
+        return self._kept[key]
 
-    def _prepare(self, modality: Literal["a", "v"]) -> Prepared:
+    def _decoded(self, modality: Literal["a", "v"]) -> Prepared:
+        """The clip's own sound or lips, to be changed in a copy."""
         roi = self.item.roi if self._roi == "auto" else self._roi
-        return self._recogniser.prepare(self.item.path, modality=modality, roi=roi)
 
-    def _sound(self, snr: float | None) -> Prepared:
-        clean = _made(self._keep("decoded", None, lambda: self._prepare("a")))
-        sound = replace(clean, timing=dict(clean.timing))
-        if self._damage is not None and sound.wave is not None:
-            sound.wave = self._damage.sound(sound.wave, self.item.id)
+        def make() -> Prepared:
+            return self._recogniser.prepare(self.item.path, modality=modality, roi=roi)
+
+        clean = _made(self._keep((f"decoded {modality}", None, None), make))
+        return replace(clean, timing=dict(clean.timing))
+
+    def _sound(self, snr: float | None, damage: Damage | None) -> Prepared:
+        sound = self._decoded("a")
+        if damage is not None and sound.wave is not None:
+            sound.wave = damage.sound(sound.wave, self.item.id)
         if snr is not None and sound.wave is not None:
             assert self._noise is not None
             seed = _seed(self._seed, self.item.id)
@@ -99,15 +116,15 @@ class Takes:
         self._recogniser.encode([sound])
         return sound
 
-    def _lips(self) -> Prepared:
-        lips = self._prepare("v")
-        if self._damage is not None and lips.crops is not None:
-            lips.crops = self._damage.lips(lips.crops, self.item.id)
+    def _lips(self, damage: Damage | None) -> Prepared:
+        lips = self._decoded("v")
+        if damage is not None and lips.crops is not None:
+            lips.crops = damage.lips(lips.crops, self.item.id)
         self._recogniser.encode([lips])
         return lips
 
-    def _both(self, snr: float | None) -> Prepared:
-        sound, lips = _made(self.take("a", snr)), _made(self.take("v"))
+    def _both(self, snr: float | None, damage: str | None) -> Prepared:
+        sound, lips = _made(self.take("a", snr, damage)), _made(self.take("v", None, damage))
         stages = dict(sound.timing)  # the file's own decoding is in both: count it once
         for stage in ("lips", "towers"):
             stages[stage] = stages.get(stage, 0.0) + lips.timing.get(stage, 0.0)

@@ -100,16 +100,27 @@ def write_atomic(path: str | Path, text: str) -> None:
         OSError: the folder cannot be written.
     """
     path = Path(path)
+    nameless = _nameless(path.parent)
+    if nameless is not None:
+        with nameless:
+            _fill(nameless, text)
+            if _named(nameless, path):
+                return
     part, file = _part(path)
     try:
         with file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, text)
             os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _fill(file: TextIO, text: str) -> None:
+    """Write it all, and let it reach the disk."""
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sweep(folder: str | Path) -> None:
@@ -124,6 +135,40 @@ def sweep(folder: str | Path) -> None:
         with suppress(OSError), open(part, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink()
+
+
+def _nameless(folder: Path) -> TextIO | None:
+    """A file that vanishes with its writer unless it is given a name; None where there is none."""
+    try:
+        number = os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o666)
+    except (AttributeError, OSError):  # Linux has them, and not on every file system
+        return None
+    return open(number, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _named(file: TextIO, path: Path) -> bool:
+    """Give a whole nameless file its name; False where the system cannot.
+
+    A name that is there cannot be given, only taken from another file: so there are two steps, and
+    what a process that dies between them leaves behind is whole, and swept away later.
+    """
+    part = path.with_name(f".avsr-{secrets.token_hex(6)}.tmp")
+    home = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # With a folder's number, or Python links the symbolic link itself.
+        os.link(f"/proc/self/fd/{file.fileno()}", part.name, dst_dir_fd=home, follow_symlinks=True)
+    except OSError:
+        return False
+    finally:
+        os.close(home)
+    try:
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _part(path: Path) -> tuple[Path, TextIO]:

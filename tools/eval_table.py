@@ -22,6 +22,7 @@ def cell(row: dict[str, Any], label: str) -> str:
     rates = row["rates"]
     pair = "-" if rates is None else ",".join(str(r or "-") for r in rates.values())
     noise = "clean" if row["snr_db"] is None else f"{row['snr_db']:g} dB"
+    noise += f", {row['damage']}" if row.get("damage") else ""
     span = row["wer_interval"]
     interval = "-" if span is None else f"{100 * span['low']:.1f}-{100 * span['high']:.1f}"
     tokens, rtf = row["tokens_per_second"], row["rtf"]

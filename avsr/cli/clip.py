@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.cli.options import add_option, count
 
 if TYPE_CHECKING:
+    from avsr.errors import AvsrError
     from avsr.prepare import ClipOptions
+    from frontends.container import Limits
 
-__all__ = ["add_clip", "clip_options"]
+__all__ = ["add_clip", "clip_options", "in_options", "meaningless"]
 
 # Named here as well as in frontends.face_detectors, which is too heavy to import for --help.
 DETECTORS = ("blazeface", "yunet", "cascade", "centre")
+_SECONDS, _PIXELS = 4 * 3600, 4096 * 4096  # of frontends.container.Limits, for --help too
+_FROM_FILES = ("yunet", "cascade")
 
 
 def add_clip(parser: argparse._ActionsContainer) -> None:
@@ -39,6 +44,20 @@ def add_clip(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser, "--audio-track", type=count, metavar="N", help="sound track, from 1 (default: its)"
     )
+    add_option(
+        parser,
+        "--max-seconds",
+        type=count,
+        metavar="S",
+        help=f"refuse longer recordings (default: {_SECONDS}, four hours)",
+    )
+    add_option(
+        parser,
+        "--max-pixels",
+        type=count,
+        metavar="N",
+        help=f"refuse larger pictures (default: {_PIXELS}, 4096 by 4096)",
+    )
 
 
 def clip_options(args: argparse.Namespace) -> ClipOptions:
@@ -46,7 +65,55 @@ def clip_options(args: argparse.Namespace) -> ClipOptions:
     import avsr.torchaudio_guard  # noqa: F401  # before anything asks for transformers
     from avsr.prepare import ClipOptions
 
-    return ClipOptions(args.face, args.detector, args.detector_weights, args.audio_track)
+    return ClipOptions(
+        args.face, args.detector, args.detector_weights, args.audio_track, _limits(args)
+    )
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    """The limits asked for; room and time to decode grow with the length."""
+    from frontends.container import Limits
+
+    usual = Limits()
+    seconds = usual.max_seconds if args.max_seconds is None else args.max_seconds
+    return replace(
+        usual,
+        max_pixels=usual.max_pixels if args.max_pixels is None else args.max_pixels,
+        max_seconds=seconds,
+        max_decoded_bytes=max(usual.max_decoded_bytes, 4 * 16_000 * (int(seconds) + 60)),
+        max_wall_seconds=max(usual.max_wall_seconds, seconds / 24),
+    )
+
+
+def in_options(error: AvsrError) -> AvsrError:
+    """Name the options that raise a limit, instead of the library's settings."""
+    for name in ("max_seconds", "max_pixels"):
+        error.todo = error.todo.replace(f"Limits.{name}", f"--{name.replace('_', '-')}")
+    return error
+
+
+def meaningless(args: argparse.Namespace) -> str | None:
+    """Which option of `add_clip` would do nothing beside the others, or None."""
+    weights = args.detector_weights is not None
+    mouth = {
+        "--face": args.face != "largest",
+        "--detector": args.detector != "blazeface",
+        "--detector-weights": weights,
+    }
+    modality = getattr(args, "modality", "auto")
+    given = [name for name, told in mouth.items() if told]
+    if modality == "a":
+        given += ["--roi given"] if args.roi == "given" else []
+        return f"{given[0]} has no meaning with --modality a" if given else None
+    if args.roi == "given" and given:
+        return f"{given[0]} has no meaning with --roi given"
+    if modality == "v" and args.audio_track is not None:
+        return "--audio-track has no meaning with --modality v"
+    if weights and args.detector not in _FROM_FILES:
+        return f"--detector-weights has no meaning with --detector {args.detector}"
+    if args.detector == "yunet" and not weights:
+        return "--detector yunet needs --detector-weights FILE.onnx"
+    return None
 
 
 def _face(text: str) -> str:

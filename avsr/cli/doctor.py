@@ -215,6 +215,12 @@ def _weights() -> Iterator[Finding]:
         else:
             todo = f"Run: avsr pull {name}  (the first transcription does so by itself)"
             yield Finding("weights", "warning", f"{name}: {fault}", todo)
+    more = [name for name in PINS if name not in _DEFAULT and (home / name).is_dir()]
+    for name in more:
+        fault = damage(home / name, PINS[name])
+        told = f"{name} is in the cache, for other models" if fault is None else f"{name}: {fault}"
+        todo = "" if fault is None else f"Run: avsr pull {name}, or remove its folder"
+        yield Finding("weights", "ok" if fault is None else "warning", told, todo)
 
 
 def _model() -> Iterator[Finding]:

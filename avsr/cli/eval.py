@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.eval_table import listing, pair
-from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
+from avsr.cli.eval_files import add_files, homeless, peak, write_files
+from avsr.cli.eval_table import listing, title
+from avsr.cli.model import add_compress, add_ctc_weight, add_model, load, offline
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
-from avsr.cli.score import add_gate, gate, save
+from avsr.cli.score import add_gate, gate
 from avsr.errors import AvsrError
 from avsr.manifest import Item, read_manifest
 from avsr.normalize import NORMALIZERS
@@ -26,12 +24,11 @@ if TYPE_CHECKING:
     from avsr.api import Recogniser
     from avsr.bootstrap import Comparison
     from avsr.evaluate import Condition, EvalOptions, Row
-    from frontends.damage import Damage
+    from avsr.takes import Wave
 
-__all__ = ["SCHEMA", "SUMMARY", "add_arguments", "run"]
+__all__ = ["SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "evaluate a model on a manifest: WER, CER, speed, by rate and noise"
-SCHEMA = "avsr.eval/1"
 
 _EPILOG = """\
 A manifest has one JSON object a line: audio_filepath and/or video_filepath (relative to the
@@ -83,9 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         table,
         "--damage",
-        type=Path,
-        metavar="FILE",
-        help="YAML list of what sound and lips meet, in every row; see frontends/damage.py",
+        type=commas(),
+        metavar="LIST",
+        help="files of what sound and lips meet, each a YAML list (frontends/damage.py), or none "
+        "for rows without: none,rain.yaml,blur.yaml is a sweep",
     )
     add_option(
         table,
@@ -113,9 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         how, "--seed", type=whole, default=0, metavar="N", help="of draws and noise (default: 0)"
     )
-    add_option(how, "--output-json", type=Path, metavar="FILE", help="figures and every text")
-    add_option(how, "--output-markdown", type=Path, metavar="FILE", help="the table for a page")
-    add_option(how, "--output-csv", type=Path, metavar="FILE", help="the table for a spreadsheet")
+    add_files(parser.add_argument_group("reports"))
     add_option(
         how, "--against", type=Path, metavar="FILE", help="an earlier --output-json to compare with"
     )
@@ -142,16 +138,16 @@ def _run(args: argparse.Namespace) -> int:
         return USAGE
     items = _items(args)
     older = None if args.against is None else _older(args)
+    options = _options(args)  # before the model: a wrong file of damage or noise is told at once
+    noise = None if args.noise is None else _noise(args.noise)
     recogniser = load(args)
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
-    options = _options(args)  # first: a wrong file of damage is told before the long work
-    rows = _rows(recogniser, items, args, options)
+    rows = _rows(recogniser, items, args, options, noise)
     print(listing(rows))
+    print(f"peak memory {peak() / 1e6:.0f} MB")
     against = [] if older is None else _compared(rows, older, args)
-    if args.output_json is not None:
-        _write(args.output_json, rows, recogniser, args, options, against)
-    _tables(rows, args)
+    write_files(args, rows, recogniser, options, against)
     failed = {one.item.id: one.error for row in rows for one in row.failed}
     for name, error in failed.items():
         print(f"{one_line(name)}: error: {one_line(error)}", file=sys.stderr)
@@ -174,7 +170,7 @@ def _compared(
     how = {"samples": args.samples, "seed": args.seed, "by": args.bootstrap_by}
     found = compared(rows, older, **how)
     for row, one in zip(rows, found, strict=True):
-        name = f"{row.condition.system} {row.condition.task} {pair(row.condition.rates)}"
+        name = title(row.condition)
         told = "not in the earlier report" if one is None else _sentence(one)
         print(f"{name}: {told}")
     return found
@@ -186,31 +182,15 @@ def _sentence(one: Comparison) -> str:
     return sentence(one, "the earlier report")
 
 
-def _finite(value: Any) -> Any:
-    from avsr.score_report import finite
-
-    return finite(value)
-
-
-def _tables(rows: Sequence[Row], args: argparse.Namespace) -> None:
-    from avsr.eval_report import csv_table, markdown_table
-
-    if args.output_markdown is not None:
-        save(args.output_markdown, f"{markdown_table(rows)}\n", "--output-markdown")
-    if args.output_csv is not None:
-        save(args.output_csv, csv_table(rows), "--output-csv")
-
-
 def _usage(args: argparse.Namespace) -> str | None:
     noisy = args.snr is not None and any(snr is not None for snr in args.snr)
     if noisy and args.noise is None:
         return "--snr needs --noise"
     if args.noise is not None and not noisy:
         return "--noise needs --snr"
-    for path in (args.output_json, args.output_markdown, args.output_csv):
-        if path is not None and not path.absolute().parent.is_dir():
-            return f"no folder for {one_line(path)}"
-    return None
+    if noisy and set(args.tasks) == {"v"} and args.baseline is None:
+        return "--snr has no meaning with --tasks v: lips hear no noise"
+    return homeless(args)
 
 
 def _items(args: argparse.Namespace) -> list[Item]:
@@ -232,19 +212,22 @@ def _items(args: argparse.Namespace) -> list[Item]:
 
 
 def _rows(
-    recogniser: Recogniser, items: Sequence[Item], args: argparse.Namespace, options: EvalOptions
+    recogniser: Recogniser,
+    items: Sequence[Item],
+    args: argparse.Namespace,
+    options: EvalOptions,
+    noise: Wave | None,
 ) -> list[Row]:
-    from avsr.evaluate import evaluate, read_noise
+    from avsr.evaluate import evaluate
 
     wanted = _conditions(recogniser, items, args)
-    noise = None if args.noise is None else read_noise(args.noise)
     baseline = None
     if args.baseline is not None:
         from avsr.baseline import WhisperBaseline
         from avsr.weights import resolve
 
         folder = resolve(
-            recogniser.model.config.audio_tower, local_files_only=args.local_files_only
+            recogniser.model.config.audio_tower, local_files_only=args.local_files_only or offline()
         )
         baseline = WhisperBaseline(folder, device=recogniser.model.device)
     with Progress(len(items), show="never" if args.quiet else "auto") as progress:
@@ -263,6 +246,12 @@ def _rows(
             baseline=baseline,
             progress=step,
         )
+
+
+def _noise(path: Path) -> Wave:
+    from avsr.evaluate import read_noise
+
+    return read_noise(path)
 
 
 def _conditions(
@@ -284,6 +273,7 @@ def _conditions(
             tasks,
             rates=args.rates,
             snrs=(None,) if args.snr is None else args.snr,
+            damages=[None if path is None else name for name, path in _damages(args).items()],
             baseline=args.baseline is not None,
         )
     except AvsrError as error:
@@ -292,10 +282,11 @@ def _conditions(
 
 
 def _options(args: argparse.Namespace) -> EvalOptions:
+    import avsr.torchaudio_guard  # noqa: F401  # before anything asks for transformers
     from avsr.decode import DecodeOptions
     from avsr.evaluate import EvalOptions
+    from frontends.damage import Damage
 
-    damage = None if args.damage is None else _damage(args)
     return EvalOptions(
         decode=DecodeOptions(args.beam_size, args.max_new_tokens, args.ctc_weight),
         roi=args.roi,
@@ -304,14 +295,22 @@ def _options(args: argparse.Namespace) -> EvalOptions:
         samples=args.samples,
         seed=args.seed,
         bootstrap_by=args.bootstrap_by,
-        damage=damage,
+        damages={
+            name: Damage.from_file(path, seed=args.seed)
+            for name, path in _damages(args).items()
+            if path is not None
+        },
     )
 
 
-def _damage(args: argparse.Namespace) -> Damage:
-    from frontends.damage import Damage
-
-    return Damage.from_file(args.damage, seed=args.seed)
+def _damages(args: argparse.Namespace) -> dict[str, Path | None]:
+    """Name of each damage -> its file; "none" has none."""
+    words = args.damage or ("none",)
+    stems = [Path(word).stem for word in words]
+    return {
+        stem if stems.count(stem) == 1 else word: None if word == "none" else Path(word)
+        for word, stem in zip(words, stems, strict=True)
+    }
 
 
 def _rates(text: str) -> tuple[Rates, ...]:
@@ -332,40 +331,3 @@ def _snrs(text: str) -> tuple[float | None, ...]:
             raise argparse.ArgumentTypeError(f"{word!r} is neither a level in dB nor clean")
         levels.append(level)
     return tuple(dict.fromkeys(levels))
-
-
-def _write(
-    path: Path,
-    rows: Sequence[Row],
-    recogniser: Recogniser,
-    args: argparse.Namespace,
-    options: EvalOptions,
-    against: Sequence[Comparison | None],
-) -> None:
-    report: dict[str, Any] = {
-        "schema": SCHEMA,
-        "manifest": str(args.manifest),
-        "filters": {"split": args.split, "corpus": args.corpus, "speaker": args.speaker},
-        "limit": args.limit,
-        "model": dict(recogniser.facts),
-        "decode": {
-            "beam_size": args.beam_size,
-            "max_new_tokens": args.max_new_tokens,
-            "ctc": dict(options.decode.shares(recogniser.model.config)),
-        },
-        "noise": None if args.noise is None else str(args.noise),
-        "damage": None if options.damage is None else options.damage.to_dict()["damage"],
-        "seed": args.seed,
-        "bootstrap_by": args.bootstrap_by,
-        "peak_memory_bytes": _peak(),
-        "rows": [row.to_dict() for row in rows],
-    }
-    for row, one in zip(report["rows"], against, strict=bool(against)):
-        row["against"] = None if one is None else _finite(asdict(one))
-    save(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n", "--output-json")
-
-
-def _peak() -> int:
-    """Most memory that this process ever held, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

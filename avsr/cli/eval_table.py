@@ -11,24 +11,39 @@ from typing import TYPE_CHECKING
 from avsr.rates import Rates
 
 if TYPE_CHECKING:
+    from avsr.conditions import Condition
     from avsr.evaluate import Row
 
-__all__ = ["listing", "pair"]
+__all__ = ["listing", "pair", "title"]
 
 _HEAD = (
     "system  task  rates  snr  clips    WER         95 %     CER     S     D     I"
     "  tok/s    RTF  empty   cut"
 )
+_STAGES = ("media", "lips", "towers", "language_model")
 
 
 def listing(rows: Sequence[Row]) -> str:
     """Set figures below each other, a line a condition."""
-    lines = [_HEAD, *map(_line, rows)]
+    damaged = any(row.condition.damage is not None for row in rows)
+    lines = [f"{_HEAD}  damage" if damaged else _HEAD]
+    lines += [
+        f"{_line(row)}  {row.condition.damage or '-'}" if damaged else _line(row) for row in rows
+    ]
     if rows:
         lines.append(f"normalizer {rows[0].score.normalizer}")
+        lines += _speed(rows[0])
     if any(row.condition.system == "whisper" for row in rows):
         lines.append("whisper: its own decoder on the same sound, greedy, digits spelled out")
     return "\n".join(lines)
+
+
+def _speed(row: Row) -> list[str]:
+    """Where the time of a row went."""
+    shares = row.rtf_by_stage
+    known = [name for name in _STAGES if name in shares]
+    told = ", ".join(f"{name.replace('_', ' ')} {shares[name]:.3f}" for name in known)
+    return [f"RTF of the first row: {told}"] if told else []
 
 
 def _line(row: Row) -> str:
@@ -51,6 +66,13 @@ def pair(rates: Rates | None) -> str:
     if rates is None:
         return "-"
     return ",".join("-" if rate is None else str(rate) for rate in (rates.audio, rates.video))
+
+
+def title(condition: Condition) -> str:
+    """A condition in a line's beginning: "avsr av 4,2 at -5 dB under rain"."""
+    name = f"{condition.system} {condition.task} {pair(condition.rates)}"
+    name += "" if condition.snr is None else f" at {condition.snr:g} dB"
+    return name if condition.damage is None else f"{name} under {condition.damage}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -7,9 +7,11 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import avsr
 from avsr.cli.model import offline
 from avsr.cli.options import add_option
 from avsr.cli.outcome import OK, SETUP, guarded, one_line
@@ -115,6 +117,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
             "frozen": sum(part["parameters"] or 0 for part in frozen),
         },
         "trained_sha256": sha256_of(trained),
+        "licence": _licence(folder),
         "fingerprint": dict(facts.get("frozen", {})),
         "frozen": frozen,
         "training": dict(facts.get("training", {})),
@@ -137,6 +140,15 @@ def _part(role: str, name: str) -> dict[str, Any]:
         "sha256": {file.name: sha256_of(file) for file in files},
         "wheels": {} if pin is None else {w.requirement: w.sha256 for w in pin.wheels},
     }
+
+
+def _licence(folder: Path) -> str | None:
+    """Licence of a model's own files: the package's, for a model that comes with it; or None."""
+    if Path(avsr.__file__).resolve().parent not in folder.resolve().parents:
+        return None
+    told = metadata.metadata("avsr")
+    known = [key for key in ("License-Expression", "License") if key in told]
+    return told[known[0]] if known else None
 
 
 def _card(folder: Path) -> dict[str, str]:
@@ -191,5 +203,6 @@ def _of_ours(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"{'task ' + task:<12}{names[task]}: {choice}")
     lines.append(f"{'trained':<12}{told['parameters']['trained']:,} parameters")
     lines.append(f"{'':<12}model.safetensors {told['trained_sha256']}")
+    lines.append(f"{'licence':<12}{told['licence'] or 'not told'}, of what was trained")
     training = ", ".join(f"{key} {value}" for key, value in told["training"].items())
     return [*lines, f"{'training':<12}{training}"] if training else lines

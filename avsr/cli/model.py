@@ -117,6 +117,9 @@ def load(args: argparse.Namespace) -> Recogniser:
     except AvsrError as error:
         error.exit_code = SETUP
         raise
+    if getattr(args, "ctc_weight", None) and recogniser.alignment is None:
+        what = f"{args.model} has no CTC of its projectors, so --ctc-weight would do nothing"
+        raise AvsrError(what, todo="Leave it out.", exit_code=USAGE)
     if getattr(args, "compress", None) is not None:
         try:
             recogniser.use_compressor(args.compress)

@@ -125,6 +125,7 @@ def _real(path: Path) -> Path:
 
 def _twice(first: str, second: str, path: Path) -> str:
     if first == second:
-        return f"{one_line(first)} would be written twice to {one_line(path)}"
+        told = f"{one_line(first)} would be written twice to {one_line(path)}"
+        return f"{told}; name each input once, and {{ext}} in --name-template"
     both = f"{one_line(first)} and {one_line(second)} would both be written to {one_line(path)}"
     return f"{both}; use --name-template '{{stem}}.{{suffix}}.{{ext}}', or another folder for one"

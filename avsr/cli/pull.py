@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from avsr.cli.model import offline
 from avsr.cli.options import add_option
 from avsr.cli.outcome import OK, SETUP, guarded, one_line
 from avsr.errors import AvsrError
@@ -53,13 +54,13 @@ def _pull(args: argparse.Namespace) -> int:
 
     code = OK
     for name in dict.fromkeys(args.names or DEFAULT):
-        offline = args.local_files_only
+        cached = args.local_files_only or offline()
         folder: Path | str
         try:
             if name in PINS:
-                folder = pull(name, verify=args.verify, local_files_only=offline)
+                folder = pull(name, verify=args.verify, local_files_only=cached)
             else:
-                folder = resolve(name, local_files_only=offline)
+                folder = resolve(name, local_files_only=cached)
         except AvsrError as error:
             print(f"{_shown(name)}: error: {one_line(error)}", file=sys.stderr)
             code = SETUP

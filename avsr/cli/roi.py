@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.clip import add_clip, clip_options
+from avsr.cli import report
+from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
 from avsr.cli.inputs import Source, spooled
+from avsr.cli.model import offline
 from avsr.cli.options import add_option
-from avsr.cli.outcome import OK, guarded, one_line
+from avsr.cli.outcome import OK, USAGE, guarded, one_line
+from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from frontends.lips import Roi
@@ -36,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what `avsr roi` was asked, and return its exit status."""
-    return guarded(lambda: _run(args))
+    return guarded(lambda: _run(args), lambda error: report.say(in_options(error), "text"))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -46,31 +49,31 @@ def _run(args: argparse.Namespace) -> int:
     from frontends.media import open_clip
     from frontends.roi_view import view
 
+    wrong = meaningless(args)
+    if wrong is not None:
+        raise AvsrError(wrong, exit_code=USAGE)
     options = clip_options(args)
     for path, ending in ((args.save_roi, (".mp4", ".mkv")), (args.save_crops, (".mkv",))):
         _check(path, ending, args.input)
     with spooled([Source(args.input, Path(args.input))]) as (source,):
         if source.fault is not None:
             raise source.fault
-        clip = open_clip(source.path, audio_track=options.audio_track)
+        clip = open_clip(source.path, limits=options.limits, audio_track=options.audio_track)
         if args.roi == "given":
             roi = given(clip)
         else:
-            preparer = Preparer(local_files_only=args.local_files_only)
+            preparer = Preparer(local_files_only=args.local_files_only or offline())
             roi = preparer.tracker(options).track(clip)
         if args.save_roi is not None:
             write_clip(args.save_roi, view(clip, roi), clip.audio, kind="view")
         if args.save_crops is not None:
             write_clip(args.save_crops, roi.crops, clip.audio)
-    report = _report(args.input, roi, (*clip.warnings, *roi.warnings))
-    print(json.dumps(report, ensure_ascii=False) if args.json else _lines(report))
+    told = _report(args.input, roi, (*clip.warnings, *roi.warnings))
+    print(json.dumps(told, ensure_ascii=False) if args.json else _lines(told))
     return OK
 
 
 def _check(path: Path | None, endings: tuple[str, ...], source: str) -> None:
-    from avsr.cli.outcome import USAGE
-    from avsr.errors import AvsrError
-
     if path is None:
         return
     if path.suffix.lower() not in endings:

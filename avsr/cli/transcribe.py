@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.cli import report
-from avsr.cli.clip import add_clip, clip_options
+from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
 from avsr.cli.inputs import STDIN, Source, expand, spooled
 from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count
@@ -32,6 +32,7 @@ __all__ = ["SUMMARY", "add_arguments", "run"]
 SUMMARY = "write down what is said in video and audio files"
 
 _FILES = ("txt", "srt", "vtt", "json")  # what --output-dir alone writes
+_TEMPLATE = "{stem}.{ext}"
 
 _EPILOG = """\
 INPUT is a file; a folder, searched through and through; a pattern such as 'talks/**/*.mp4'; @LIST,
@@ -148,7 +149,7 @@ def _writing(parser: argparse.ArgumentParser) -> None:
         parser,
         "--name-template",
         type=template,
-        default="{stem}.{ext}",
+        default=_TEMPLATE,
         metavar="T",
         help="names of the files, from {stem} {suffix} {lang} {ext} (default: %(default)s)",
     )
@@ -240,6 +241,9 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
         return "--video-rate has no meaning with --modality a"
     if args.modality == "v" and args.audio_rate is not None:
         return "--audio-rate has no meaning with --modality v"
+    idle_option = meaningless(args)
+    if idle_option is not None:
+        return idle_option
     try:
         _cuts(args)
     except AvsrError as error:
@@ -249,8 +253,12 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
     if any(source.name == STDIN for source in sources) and sys.stdin.isatty():
         return "standard input is a terminal; pipe a media file into it"
     if not outputs.formats:
-        idle = [name for name in ("resume", "overwrite") if getattr(args, name)]
+        named = {"resume": args.resume, "overwrite": args.overwrite}
+        named["name-template"] = args.name_template != _TEMPLATE
+        idle = [name for name, given in named.items() if given]
         return f"--{idle[0]} needs --output-format or --output-dir" if idle else None
+    if args.print_colors and not args.stdout:
+        return "--print-colors needs --stdout where files are written"
     fault = outputs.fault(sources)
     if fault is not None or args.resume or args.overwrite:
         return fault
@@ -335,7 +343,7 @@ class _Call:
         if isinstance(outcome, AvsrError):
             if outcome.where == str(source.path):  # the line begins with the name
                 outcome.where = source.name
-            self._tell("error", outcome, source)
+            self._tell("error", in_options(outcome), source)
             return outcome.exit_code
         if source.name == STDIN:
             outcome = replace(outcome, input={**outcome.input, "path": STDIN})

@@ -20,7 +20,7 @@ from avsr.serve.jobs import Job
 from avsr.serve.options import ServeOptions
 from avsr.serve.settings import Settings
 from avsr.serve.uploads import Upload
-from avsr.serve.words import sure_words
+from avsr.serve.words import judged, sure_words
 from avsr.transcript import Transcript
 from experts.rows import Task
 from frontends.media import open_clip
@@ -59,6 +59,7 @@ class Reader:
             job.check()
             found = self.recogniser.prepare(upload.path, roi=roi)
             job.check()
+            found.identify()  # for the download; the file is gone by then
             clean = replace(found, path=upload.name)
             self.recogniser.encode([clean])
         except AvsrError as error:
@@ -133,7 +134,7 @@ class Reader:
         began = time.perf_counter()
         ((made, hypothesis),) = self.recogniser.explain([take], modality=task, rates=pair)
         spent = time.perf_counter() - began
-        words = sure_words(hypothesis, self.recogniser.model.tokenizer.decode)
+        words = judged(made, sure_words(hypothesis, self.recogniser.model.tokenizer.decode))
         told = views.reading(key, made, words, spent)
         held.keep(key, made, told)
         return made, told

@@ -45,6 +45,7 @@ def model(recogniser: Recogniser, options: ServeOptions) -> dict[str, Any]:
         "name": str(recogniser.facts.get("name", "")),
         "language_model": str(recogniser.facts.get("language_model", "")),
         "method": recogniser.model.config.method,
+        "calibrated": recogniser.calibration is not None,
         "rates": {"audio": trained["a"], "video": trained["v"]},
         "hz": {"audio": recogniser.audio_tower.hz, "video": 25.0},
         "noise": {"kinds": kinds(), "lowest": LOWEST, "highest": HIGHEST},

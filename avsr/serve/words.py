@@ -1,7 +1,7 @@
 """How sure the language model was of each word that it wrote.
 
-Hypothesis -> words in order, each with the probability of its tokens. These are the decoder's own
-log-probabilities, not calibrated: they order words by doubt, they do not count errors.
+Hypothesis -> words in order, each with the probability of its tokens, which are the decoder's own.
+A word's confidence is the transcript's: calibrated where the model has a calibration.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from avsr.decode import Hypothesis
+from avsr.transcript import Transcript
 
-__all__ = ["SureWord", "sure_words"]
+__all__ = ["SureWord", "judged", "sure_words"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,28 @@ class SureWord:
 
     Args:
         text: the word.
-        confidence: probability that the decoder gave to all its tokens together, 0 to 1.
+        confidence: how likely it is right, 0 to 1; until `judged`, the probability that the decoder
+            gave to all its tokens together.
         tokens: the pieces that it was written in, and the probability of each.
     """
 
     text: str
     confidence: float
     tokens: tuple[tuple[str, float], ...]
+
+
+def judged(transcript: Transcript, words: Sequence[SureWord]) -> tuple[SureWord, ...]:
+    """Give words the confidences that the transcript has, so that page and files say the same.
+
+    Args:
+        transcript: of one segment.
+        words: its words, from `sure_words`.
+    """
+    own = [word.confidence for segment in transcript.segments for word in segment.words]
+    return tuple(
+        word if sure is None else replace(word, confidence=sure)
+        for word, sure in zip(words, own, strict=True)
+    )
 
 
 def sure_words(

@@ -40,7 +40,7 @@ def test_tokens_that_end_within_a_letter_lose_nothing():
     assert math.log(words[0].confidence) == pytest.approx(sum(logs[:3]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), st.floats(-5, 0)), max_size=12))
 def test_words_are_those_of_the_text_and_no_log_probability_is_counted_twice(tokens):
     ids, logs = [k for k, _ in tokens], [log for _, log in tokens]

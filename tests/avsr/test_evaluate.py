@@ -132,13 +132,37 @@ def test_noise_at_zero_db_is_noise_and_seeded_by_the_clip():
     assert not np.array_equal(heard("one"), heard("one", seed=1))
 
 
-def test_damage_reaches_sound_and_lips_of_every_row():
-    damage = Damage([{"kind": "sound_mask", "per_second": 5.0}, {"kind": "flip", "chance": 1.0}])
+def test_damage_reaches_sound_and_lips_of_its_rows_and_no_others():
+    damages = {
+        "both": Damage([{"kind": "sound_mask", "per_second": 5.0}, {"kind": "flip"}]),
+        "sound": Damage([{"kind": "sound_mask", "per_second": 9.0}]),
+    }
     fake = FakeRecogniser()
-    evaluate(fake, [clip()], conditions(TRAINED, ["av"]), options=EvalOptions(damage=damage))
+    wanted = conditions(TRAINED, ["av", "v"], rates=[Rates(4, 2)], damages=["both", "sound", None])
+    rows = evaluate(fake, [clip()], wanted, options=EvalOptions(damages=damages, samples=10))
+    assert [row.condition.damage for row in rows] == ["both", "sound", None] * 2
     whole = np.sin(np.arange(32_000) / 20).astype(np.float32)
-    assert np.array_equal(fake.waves[0], damage.sound(whole, "one"))
-    assert not np.array_equal(fake.waves[0], whole)
+    both, sound, none = fake.waves
+    assert np.array_equal(both, damages["both"].sound(whole, "one"))
+    assert np.array_equal(sound, damages["sound"].sound(whole, "one"))
+    assert np.array_equal(none, whole)
+    assert not np.array_equal(both, sound)
+    assert fake.prepared == [("one.mp4", "a"), ("one.mp4", "v")]  # once, whatever it meets
+    assert fake.encoded.count("v") == 2  # what harms the sound alone is the same to lips
+    assert rows[0].to_dict()["damage"] == "both"
+    with pytest.raises(ConfigError, match="'rain' was asked for"):
+        evaluate(fake, [clip()], conditions(TRAINED, ["a"], damages=["rain"]))
+
+
+def test_a_row_tells_its_confusions_and_worst_utterances():
+    items = [clip("one", "bin blue"), clip("two", "set blue now")]
+    (row,) = evaluate(FakeRecogniser(), items, [Condition("a", Rates(4, None))])
+    told = row.to_dict(most=1)
+    assert told["confusions"] == [["set", "bin", 1]]
+    assert told["deletions"] == [["now", 1]]
+    assert [one["id"] for one in told["worst"]] == ["two"]
+    assert [(one["name"], one["utterances"]) for one in told["lengths"]] != []
+    assert row.to_dict(most=0)["confusions"] == []
 
 
 def test_figures_of_a_row():
@@ -148,7 +172,8 @@ def test_figures_of_a_row():
     assert fine.rtf == (0.25 + 0.125 + 1.0) / 2
     assert (fine.truncated, coarse.truncated) == (0, 1)
     assert fine.rtf_by_stage == {"media": 0.125, "lips": 0.0, "towers": 0.0625}
-    assert fine.to_dict()["lengths"] == [{"name": "0 to 5 words", "utterances": 1, "wer": 0.0}]
+    (group,) = fine.to_dict()["lengths"]
+    assert (group["name"], group["utterances"], group["wer"]) == ("0 to 5 words", 1, 0.0)
     (both,) = evaluate(FakeRecogniser(), [clip()], [Condition("av", Rates(4, 2))])
     assert both.rtf == (0.25 + 0.5 + 2 * 0.125 + 1.0) / 2
     assert both.to_dict()["hypotheses"][0]["pred_text"] == "bin blue"

@@ -169,10 +169,17 @@ def test_last_words_long_before_the_end_are_warned_of():
         return Chunk(start, end), Transcript(text, (Segment(0, end - start, text),))
 
     facts = {"path": "x", "duration": 40.0}
-    late = join([part(0, 20, "a"), part(20, 40, "b")], Counter(), dict(facts), ())
-    early = join([part(0, 20, "a"), part(20, 40, "")], Counter(), dict(facts), ())
-    assert late.warnings == ()
-    assert early.warnings == ("the last words end at 20 s of 40 s",)
+
+    def warned(*parts, span=None):
+        return join([part(*one) for one in parts], Counter(), dict(facts), (), span).warnings
+
+    early = ("the last words end at 20 s of 40 s",)
+    assert warned((0, 20, "a"), (20, 40, "b")) == ()
+    assert warned((0, 20, "a"), (20, 40, "")) == early
+    assert warned((0, 20, "a"), span=(0, 40)) == early  # no chunk after it had a voice
+    assert warned((0, 20, "a"), span=(0, 20)) == ()  # no more was asked for
+    assert warned((10, 20, "a"), span=(10, 40)) == early
+    assert warned((0, 20, ""), (20, 40, "")) == ("no word was heard in 40 s",)
 
 
 def test_the_front_door_sends_long_recordings_here(recording, monkeypatch):

@@ -23,6 +23,9 @@ segments = st.lists(
 )
 
 
+calm = settings(max_examples=50, deadline=None)  # a busy machine is no fault
+
+
 def transcript(*parts: Segment) -> Transcript:
     return Transcript(text=" ".join(part.text for part in parts), segments=tuple(parts))
 
@@ -47,6 +50,7 @@ def parse_cues(text: str, point: str, head: int) -> list[tuple[int, int, str]]:
     return found
 
 
+@calm
 @given(segments)
 def test_cues_follow_each_other_whatever_the_segments(parts):
     made = cues(transcript(*parts))
@@ -57,6 +61,7 @@ def test_cues_follow_each_other_whatever_the_segments(parts):
     assert len(made) == sum(bool(part.text.split()) for part in parts)
 
 
+@calm
 @given(segments)
 def test_srt_parses_back(parts):
     whole = transcript(*parts)
@@ -65,6 +70,7 @@ def test_srt_parses_back(parts):
     ]
 
 
+@calm
 @given(segments)
 def test_vtt_parses_back(parts):
     whole = transcript(*parts)
@@ -97,6 +103,7 @@ def test_golden_files():
     )
 
 
+@calm
 @given(segments)
 def test_json_holds_the_transcript_and_jsonl_is_one_line(parts):
     whole = transcript(*parts)
@@ -135,8 +142,11 @@ def test_a_lone_surrogate_does_not_stop_the_file(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == "caf\udce9"
 
 
+@pytest.mark.parametrize("nameless", ["nameless", "none"])
 @pytest.mark.parametrize("at", ["fsync", "replace"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, at):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, at, nameless):
+    if nameless == "none":
+        monkeypatch.delattr(writers.os, "O_TMPFILE", raising=False)
     path = tmp_path / "clip.txt"
     path.write_text("old")
 
@@ -150,6 +160,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["clip.txt"]
 
 
+@pytest.mark.parametrize("lacks", ["nothing", "nameless files", "links to them", "locks"])
+def test_whatever_the_file_system_lacks_the_file_is_written(tmp_path, monkeypatch, lacks):
+    def refuse(*_, **__):
+        raise OSError(95, "not supported")
+
+    if lacks == "nameless files":
+        monkeypatch.delattr(writers.os, "O_TMPFILE", raising=False)
+    elif lacks == "links to them":
+        monkeypatch.setattr(writers.os, "link", refuse)
+    elif lacks == "locks":
+        monkeypatch.setattr(writers.fcntl, "flock", refuse)
+    path = tmp_path / "clip.txt"
+    for text in ("old", "new\n"):
+        write_atomic(path, text)
+        assert path.read_bytes() == text.encode()
+    assert os.listdir(tmp_path) == ["clip.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_before_a_file_is_whole_there_is_none(tmp_path, monkeypatch):
+    seen = []
+    real = os.fsync
+    monkeypatch.setattr(writers.os, "fsync", lambda n: (seen.append(os.listdir(tmp_path)), real(n)))
+    write_atomic(tmp_path / "clip.txt", "whole")
+    assert seen == [[]]
+
+
 def test_a_written_file_has_the_ordinary_permissions(tmp_path):
     write_atomic(tmp_path / "new", "x")
     (tmp_path / "plain").write_text("x")
@@ -160,7 +197,7 @@ def _ms(clock: str) -> int:
     return parse_time(clock.replace(",", "."), ".")
 
 
-@settings(max_examples=50)
+@calm
 @given(segments)
 def test_another_parser_reads_the_same_subtitles(parts):
     whole = transcript(*parts)
@@ -205,6 +242,7 @@ def test_parts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
 
 
 def test_a_part_swept_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.delattr(writers.os, "O_TMPFILE", raising=False)
     real, calls = writers.fcntl.flock, []
 
     def swept_first(file, how):

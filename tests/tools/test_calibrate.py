@@ -22,7 +22,8 @@ def spoken(tmp_path):
         words = tuple(Word(w, confidence=float(p)) for w, p in zip(heard, sure, strict=True))
         part = Segment(0, 1, " ".join(heard), words=words)
         write(Transcript(part.text, (part,)), tmp_path / f"{k}.json")
-        rows.append({"audio_filepath": f"{k}.wav", "duration": 1, "text": " ".join(said)})
+        row = {"audio_filepath": f"{k}.wav", "duration": 1, "text": " ".join(said)}
+        rows.append({**row, "corpus": "ab"[k % 2]})
     path = tmp_path / "manifest.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -30,11 +31,11 @@ def spoken(tmp_path):
 
 def test_overconfident_words_become_honest(tool, spoken, tmp_path, capsys):
     files = ["--output", str(tmp_path / "calibration.json"), "--plot", str(tmp_path / "r.svg")]
+    files += ["--check", str(tmp_path)]
     assert tool("calibrate").main([str(spoken), str(tmp_path), *files, "--about", "synthetic"]) == 0
     out = capsys.readouterr().out
-    before, after = (
-        float(out.split(f"{word} ")[1].split()[0].strip(",")) for word in ("before", "after")
-    )
+    before, after = (float(out.split(f"{word} ")[1].split()[0]) for word in ("before", "after"))
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["a:", "b:", "60"]
     assert before > 0.1
     assert after < 0.05
     made = Calibration.of(tmp_path)
@@ -42,6 +43,14 @@ def test_overconfident_words_become_honest(tool, spoken, tmp_path, capsys):
     assert (made.words, made.about) == (1200, "synthetic")
     assert made(0.5) == pytest.approx(0.25, abs=0.1)
     assert (tmp_path / "r.svg").read_text().startswith("<svg")
+
+
+def test_a_few_words_make_nothing_certain(tool):
+    raw = np.array([0.1, 0.2, 0.8, 0.9, 0.95])
+    made = tool("calibrate").fit(raw, np.array([0.0, 0.0, 1.0, 1.0, 1.0]))
+    assert [made(0.0), made(0.2), made(0.8), made(1.0)] == pytest.approx(
+        [1 / 4, 1 / 4, 4 / 5, 4 / 5]
+    )
 
 
 def test_calibrating_twice_is_refused(tool, spoken, tmp_path, capsys):

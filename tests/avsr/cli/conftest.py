@@ -20,6 +20,7 @@ class FakeRecogniser:
     says: dict[str, Transcript | AvsrError]
     calls: list[dict] = field(default_factory=list)
     raises: BaseException | None = None
+    alignment: object | None = field(default_factory=object)
     trained_rates: dict[str, list[int]] = field(default_factory=lambda: {"a": [4, 16], "v": [2, 5]})
 
     def transcribe(self, paths, **settings):

@@ -18,6 +18,7 @@ class FakeRecogniser:
     facts = {"name": "fake"}  # noqa: RUF012
     model = types.SimpleNamespace(device="cpu", config=types.SimpleNamespace(ctc_weights={}))
     compression_note = None
+    alignment = object()
 
     def use_compressor(self, name):
         if name == "hier":
@@ -77,8 +78,30 @@ def test_the_table_has_a_line_for_each_row(asked, command, manifest, capsys):
     assert lines[1].split() == (
         "avsr a 4,- clean 2 0.0% 0.0 - 0.0 0.0% 0 0 0 5.0 0.250 0.0% 0.0%".split()
     )
-    assert len(lines) == 1 + 4 + 1
+    assert len(lines) == 1 + 4 + 2
+    assert lines[-2] == "normalizer lrs3/1"
+    assert lines[-1].startswith("peak memory ")
     assert "1 of 2 clips have no picture" in err
+
+
+def test_quiet_draws_no_progress(asked, command, manifest, monkeypatch):
+    shown = []
+    real = command_module.Progress
+
+    def record(total, *, show):
+        shown.append(show)
+        return real(total, show="never")
+
+    monkeypatch.setattr(command_module, "Progress", record)
+    for words in ([], ["-q"], ["--quiet"]):
+        assert command("eval", manifest, "--tasks", "a", *words) == 0
+    assert shown == ["auto", "never", "never"]
+
+
+def test_a_share_of_a_ctc_that_is_not_there_is_refused(asked, command, manifest, monkeypatch):
+    monkeypatch.setattr(FakeRecogniser, "alignment", None)
+    assert command("eval", manifest, "--tasks", "a", "--ctc-weight", "0") == 0
+    assert command("eval", manifest, "--tasks", "a", "--ctc-weight", "0.1") == 2
 
 
 def test_filters_and_limit_choose_the_clips(asked, command, manifest):
@@ -89,22 +112,34 @@ def test_filters_and_limit_choose_the_clips(asked, command, manifest):
 
 def test_rates_and_options_reach_the_loop(asked, command, manifest):
     more = ["--rates", "16,2", "--seed", "3", "--beam-size", "2", "--normalizer", "none"]
+    more += ["--roi", "given", "--max-new-tokens", "7", "--ctc-weight", "0.2", "--samples", "50"]
     assert command("eval", manifest, "--tasks", "av", "--batch-size", 4, *more) == 0
     assert [(c.task, c.rates) for c in asked.wanted] == [("av", Rates(16, 2))]
     options = asked.settings["options"]
     assert (options.seed, options.batch_size, options.normalizer) == (3, 4, "none")
-    assert options.decode.beam_size == 2
+    assert (options.roi, options.samples) == ("given", 50)
+    decode = options.decode
+    assert (decode.beam_size, decode.max_new_tokens, decode.ctc_weight) == (2, 7, 0.2)
 
 
-def test_a_list_of_damage_reaches_the_loop(asked, command, manifest, tmp_path, capsys):
-    (tmp_path / "d.yaml").write_text("- {kind: sound_mask}\n")
-    assert command("eval", manifest, "--tasks", "a", "--damage", "d.yaml", "--seed", 3) == 0
-    damage = asked.settings["options"].damage.to_dict()["damage"]
-    assert [step["kind"] for step in damage] == ["sound_mask"]
-    asked.settings = None
-    assert command("eval", manifest, "--damage", "gone.yaml") == 1
-    assert "cannot read the damage" in capsys.readouterr().err
-    assert asked.settings is None
+def test_damages_reach_the_loop_a_row_each(asked, command, manifest, tmp_path, capsys):
+    (tmp_path / "rain.yaml").write_text("- {kind: sound_mask}\n")
+    files = "none,rain.yaml"
+    more = ["--tasks", "a", "--rates", "4,2", "--output-json", "r.json", "--output-csv", "r.csv"]
+    assert command("eval", manifest, *more, "--damage", files, "--seed", 3) == 0
+    damage = asked.settings["options"].damages["rain"].to_dict()
+    assert (damage["seed"], [step["kind"] for step in damage["damage"]]) == (3, ["sound_mask"])
+    assert [one.damage for one in asked.wanted] == [None, "rain"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[:3]] == ["damage", "-", "rain"]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["damages"] == {"rain": [{"kind": "sound_mask"}]}
+    assert [row["damage"] for row in report["rows"]] == [None, "rain"]
+    assert [row["damage"] for row in csv.DictReader((tmp_path / "r.csv").open())] == ["-", "rain"]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "rain.yaml").write_text("- {kind: flip}\n")
+    assert command("eval", manifest, "--tasks", "a", "--damage", "rain.yaml,x/rain.yaml") == 0
+    assert list(asked.settings["options"].damages) == ["rain.yaml", "x/rain.yaml"]
 
 
 def test_another_compressor_is_said_or_refused(asked, command, manifest, capsys):
@@ -118,7 +153,7 @@ def test_a_report_is_written_whole(asked, command, manifest, tmp_path):
     asked.bad = ("2",)
     assert command("eval", manifest, "--output-json", "report.json", "--tasks", "a") == 1
     made = json.loads((tmp_path / "report.json").read_text())
-    assert made["schema"] == "avsr.eval/1"
+    assert made["schema"] == "avsr.eval/2"
     assert made["model"] == {"name": "fake"}
     row = made["rows"][0]
     assert {"wer", "cer", "words", "wer_interval", "tokens_per_second", "rtf"} <= set(row)
@@ -140,10 +175,13 @@ def test_failed_clips_are_named_once_and_end_with_1(asked, command, manifest, ca
         (["--noise", "n.wav", "--snr", "clean"], "--noise needs --snr"),
         (["--snr", "loud"], "'loud' is neither a level in dB nor clean"),
         (["--snr", "nan"], "neither"),
+        (["--noise", "n.wav", "--snr", "0", "--tasks", "v"], "lips hear no noise"),
         (["--rates", "4"], "cannot read the rates"),
         (["--tasks", "x"], "'x' is not a comma list of a, v, av"),
         (["--output-json", "gone/report.json"], "no folder for"),
         (["--output-csv", "gone/report.csv"], "no folder for"),
+        (["--alignments", "gone/report.txt"], "no folder for"),
+        (["--plots", "manifest.jsonl"], "--plots wants a folder"),
         (["--max-wer", "x"], "is not a percentage"),
         (["--bootstrap-by", "word"], "invalid choice"),
     ],
@@ -172,6 +210,25 @@ def test_tables_for_pages_and_spreadsheets(asked, command, manifest, tmp_path):
     rows = list(csv.DictReader((tmp_path / "t.csv").open()))
     assert [row["rates"] for row in rows] == ["4,-", "16,-", "4,2", "16,2"]
     assert {row["wer"] for row in rows} == {"0.0"}
+
+
+def test_words_under_words_and_plots(asked, command, manifest, tmp_path, capsys):
+    asked.bad = ("2",)
+    more = ["--alignments", "al.txt", "--plots", "p/q", "--output-json", "r.json", "--most", 1]
+    assert command("eval", manifest, "--tasks", "a", *more) == 1
+    blocks = (tmp_path / "al.txt").read_text().split("== ")
+    assert [block.split("\n")[0] for block in blocks[1:]] == ["avsr a 4,-", "avsr a 16,-"]
+    assert "| Sum/Avg" in blocks[1] or "\nSum/Avg" in blocks[1]
+    assert "id: 2\nScores: (#C #S #D #I) 0 0 2 0\nREF:  C D" in blocks[1]
+    drawn = {path.name for path in (tmp_path / "p" / "q").iterdir()}
+    assert drawn == {"wer_by_tokens.svg", "wer_by_task.svg"}
+    assert "wer_by_snr.svg not drawn: too few rows" in capsys.readouterr().err
+    row = json.loads((tmp_path / "r.json").read_text())["rows"][0]
+    assert [one["id"] for one in row["worst"]] == ["2"]
+    assert row["deletions"] == [["c", 1]]
+    (tmp_path / "file").touch()
+    assert command("eval", manifest, "--tasks", "a", "--plots", "file/p") == 1
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("limit", "code"), [("0", 1), ("33", 1), ("34", 0)])

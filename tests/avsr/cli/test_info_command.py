@@ -33,6 +33,7 @@ def test_the_default_model_tells_rates_parameters_hash_and_data(command, capsys)
         "video tower",
     }
     assert "GRID" in told["card"]["Data"]
+    assert told["licence"] == "Apache-2.0"
 
 
 @shipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -55,8 +56,28 @@ def test_a_name_given_twice_is_pulled_once(pulls):
 
 
 def test_options_arrive(pulls):
-    assert main(["pull", "face-models", "--verify", "--local_files_only"]) == 0
-    assert pulls.calls == [("face-models", {"verify": True, "local_files_only": True})]
+    for words in (["--verify", "--local-files-only"], ["--verify", "--local_files_only"]):
+        assert main(["pull", "face-models", *words]) == 0
+        assert pulls.calls.pop() == ("face-models", {"verify": True, "local_files_only": True})
+
+
+def test_the_environment_forbids_the_network(pulls, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["pull", "face-models"]) == 0
+    assert pulls.calls == [("face-models", {"verify": False, "local_files_only": True})]
+
+
+def test_quiet_leaves_the_folders_alone(pulls, monkeypatch, capsys):
+    real = weights.pull
+
+    def pull(name, **settings):
+        logging.getLogger("avsr.weights").info("pulling %s", name)
+        return real(name, **settings)
+
+    monkeypatch.setattr(weights, "pull", pull)
+    for words, told in (([], "avsr: pulling face-models\n"), (["--quiet"], "")):
+        assert main(["pull", "face-models", *words]) == 0
+        assert capsys.readouterr() == ("face-models: /cache/face-models\n", told)
 
 
 def test_one_failure_is_one_line_and_harms_no_other(pulls, capsys):

@@ -63,7 +63,9 @@ def test_standard_input_is_not_read_without_end(mouth, monkeypatch, capsys):
         (["--save-roi", "film.avi"], 2, "ends in .mp4 or .mkv"),
         (["--save-crops", "film.mp4"], 2, "ends in .mkv"),
         (["--audio-track", "2", "--roi", "given"], 1, "has 1 sound tracks"),
-        (["--detector", "yunet"], 1, "YuNet needs its weights"),
+        (["--max-pixels", "9215", "--roi", "given"], 1, "or raise --max-pixels"),
+        (["--roi", "given", "--face", "track:2"], 2, "--face has no meaning with --roi given"),
+        (["--detector", "yunet"], 2, "--detector yunet needs --detector-weights"),
     ],
 )
 def test_what_cannot_be_is_one_line(mouth, words, code, said, capsys, monkeypatch):

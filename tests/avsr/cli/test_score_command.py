@@ -129,6 +129,18 @@ TRN = ("a b c d (ann-1)", "e f (ann-2)", "g h (bob-1)")
 HEARD = ("a x c d (ann-1)", "e f (ann-2)", "g h i (bob-1)")
 
 
+def test_the_seed_of_the_draws_is_told_and_kept_to(command, put, capsys):
+    said = [f"a b c d {k}" for k in range(12)]
+    heard = [f"a b {'x' * (k % 3 + 1)} d {k}" if k % 4 else "" for k in range(12)]
+    args = (put("r.txt", *said), put("h.txt", *heard), "--format", "json", "--samples", 40)
+    spans = []
+    for seed in (1, 1, 2):
+        assert command("score", *args, "--seed", seed) == 0
+        spans.append(report(capsys)["wer_interval"])
+    assert spans[0] == spans[1] != spans[2]
+    assert (spans[0]["seed"], spans[2]["seed"]) == (1, 2)
+
+
 def test_speakers_have_lines_of_their_own_and_are_drawn_together(command, put, capsys):
     args = (put("r.trn", *TRN), put("h.trn", *HEARD))
     assert command("score", *args) == 0

@@ -104,7 +104,15 @@ def test_quiet_does_not_hide_errors(api, command, capsys):
             ["a.mp4", "x/a.wav", "-f", "txt", "-o", "o"],
             "a.mp4 and x/a.wav would both be written to o/a.txt",
         ),
-        (["a.mp4", "a.mp4", "-f", "txt"], "a.mp4 would be written twice to a.txt"),
+        (["a.mp4", "a.mp4", "-f", "txt"], "a.mp4 would be written twice to a.txt; name each input"),
+        (["a.mp4", "--name-template", "{stem}"], "--name-template needs --output-format or"),
+        (["a.mp4", "-f", "txt", "--print-colors"], "--print-colors needs --stdout"),
+        (["a.mp4", "--modality", "a", "--face", "track:2"], "--face has no meaning with --modal"),
+        (["a.mp4", "--modality", "a", "--roi", "given"], "--roi given has no meaning with --mod"),
+        (["a.mp4", "--roi", "given", "--detector", "centre"], "--detector has no meaning with"),
+        (["a.mp4", "--modality", "v", "--audio-track", "2"], "--audio-track has no meaning"),
+        (["a.mp4", "--detector-weights", "x"], "--detector-weights has no meaning with --dete"),
+        (["a.mp4", "--detector", "yunet"], "--detector yunet needs --detector-weights"),
         (["a.mp4", "-f", "txt,srt", "--name-template", "{stem}"], "a.mp4 would be written twice"),
         (["a.mp4", "-f", "txt", "--name-template", "x.{ext}"], "without {stem} all inputs"),
         (["a.mp4", "-f", "txt", "--name-template", "{stem.x}"], "{stem.x} is none of {stem}"),
@@ -350,6 +358,24 @@ def test_face_and_sound_track_reach_the_recogniser(api, command):
     first, second = (call["clip"] for call in api.recogniser.calls)
     assert (first.face, first.audio_track, first.detector) == ("track:2", 3, "blazeface")
     assert (second.detector, second.detector_weights) == ("yunet", Path("y"))
+
+
+def test_limits_reach_the_recogniser_and_are_told_as_options(api, command, capsys):
+    assert command("transcribe", "a.mp4") == 0
+    assert command("transcribe", "a.mp4", "--max-seconds", 36000, "--max-pixels", 99) == 0
+    usual, asked = (call["clip"].limits for call in api.recogniser.calls)
+    assert (usual.max_seconds, usual.max_pixels) == (14_400, 4096**2)
+    assert (asked.max_seconds, asked.max_pixels) == (36_000, 99)
+    assert asked.max_decoded_bytes > 36_000 * 64_000  # or the longer sound would not fit
+    assert asked.max_streams == usual.max_streams
+    todo = "Cut it into parts, or raise Limits.max_seconds"
+    api.recogniser.says["a.mp4"] = AvsrError("the media lasts 9 s", todo=todo)
+    assert command("transcribe", "a.mp4") == 1
+    assert capsys.readouterr().err.endswith("or raise --max-seconds\n")
+    assert command("transcribe", "--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert str(int(usual.max_seconds)) in told
+    assert str(usual.max_pixels) in told
 
 
 def test_which_face_is_told_before_the_model_is_loaded(api, command, capsys):

@@ -1,5 +1,6 @@
 """From an upload to transcripts, tables, plots and files: what each route promises."""
 
+import hashlib
 import json
 import xml.etree.ElementTree as ElementTree
 from itertools import product
@@ -38,6 +39,17 @@ def test_the_transcript_is_the_librarys(client, send, ask, recogniser, clips, tm
         ready = recogniser.prepare(path, modality=modality, roi="given")
         (truth,) = recogniser.recognise([ready], rates=rates)
         assert made["text"] == truth.text
+        sure = [word.confidence for word in truth.segments[0].words]
+        assert [word["confidence"] for word in made["words"]] == pytest.approx(sure, abs=1e-4)
+        stored = client.get(f"/api/clips/{clip}/readings/{made['id']}.json").json()
+        assert stored["input"]["sha256"] == hashlib.sha256(clips["both"]).hexdigest()
+
+
+def test_the_library_tells_the_hash_of_a_file(recogniser, clips, tmp_path):
+    path = tmp_path / "sound.wav"
+    path.write_bytes(clips["sound"])
+    (made,) = recogniser.transcribe([path], roi="given")
+    assert made.input["sha256"] == hashlib.sha256(clips["sound"]).hexdigest()
 
 
 def test_towers_run_once_whatever_is_asked_afterwards(client, send, ask, recogniser):
@@ -260,6 +272,7 @@ def test_model_facts_are_what_controls_may_ask(client, recogniser):
     facts = client.get("/api/model").json()
     assert facts["rates"] == {"audio": [4, 16], "video": [2, 5]}
     assert facts["noise"]["kinds"] == ["white", "babble"]
+    assert facts["calibrated"] is False
     assert facts["limits"]["seconds"] == recogniser.audio_tower.max_seconds == 30
     assert facts["limits"]["bytes"] == 2**30
 

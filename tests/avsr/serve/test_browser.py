@@ -178,6 +178,8 @@ def test_a_visitor_uploads_slides_and_reads(driver, served, clip, record_testsui
         until(lambda: status(driver) == "", 400)
         assert text(driver) == clean  # it was read again first, without the noise
         assert driver.find_elements("css selector", rows)[-1].text.endswith(clean)
+        (chosen,) = driver.find_elements("css selector", f"{rows}.now")
+        assert chosen.text.split()[:2] == ["16", "5"]
         by_id(driver, "experts").click()
         until(lambda: driver.execute_script(DRAWN), 400)
         picture(driver, "page")

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from avsr.serve.uploads import _readable
-from tests.avsr.serve.pages import last, until
+from tests.avsr.serve.pages import last, lines, until
 
 LIMIT = 40_000
 
@@ -179,6 +179,22 @@ def begin(port):
     line = socket.create_connection(("127.0.0.1", port), timeout=30)
     line.sendall(HEAD.format(port).encode() + form(FILE, end="").encode() + b"\0" * 1000)
     return line
+
+
+def test_two_gigabytes_are_refused_when_they_are_announced(served, clips):
+    """At the limits that a server has by default; the next visitor is served as ever."""
+    import httpx2
+
+    with served() as (page, port):
+        head = HEAD.format(port).replace("90000", str(2 * 2**30))
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as line:
+            line.sendall(head.encode() + form(FILE, end="").encode() + b"\0" * 100_000)
+            answer = line.recv(65536)
+        assert b" 413 " in answer.split(b"\r\n")[0]
+        assert list(page.folder.iterdir()) == []
+        url = f"http://127.0.0.1:{port}/api/clips?roi=given"
+        files = {"clip": ("x.wav", clips["sound"])}
+        assert last(lines(httpx2.post(url, files=files, timeout=300)))["modality"] == "a"
 
 
 def test_a_connection_that_closes_half_way_leaves_nothing(served):

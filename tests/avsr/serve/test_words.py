@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avsr.decode import Hypothesis
-from avsr.serve.words import sure_words
+from avsr.serve.words import judged, sure_words
+from avsr.transcript import Segment, Transcript, Word
 
 few = settings(
     max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -64,3 +65,12 @@ def test_characters_cut_between_tokens_keep_their_word(text):
     words = sure_words(hypothesis, lambda found: bytes(found).decode("utf-8", "replace"))
     assert [word.text for word in words] == text.split()
     assert all(0 < word.confidence < 1 for word in words)
+
+
+def test_the_page_says_the_confidence_that_the_files_say():
+    hypothesis = Hypothesis("ab c", (0, 1), (-0.1, -0.2), False, 3)
+    words = sure_words(hypothesis, lambda ids: "ab c"[: 2 * len(ids)])
+    parts = (Word("ab", confidence=0.3), Word("c"))
+    found = judged(Transcript("ab c", (Segment(0, 1, "ab c", words=parts),)), words)
+    assert [word.confidence for word in found] == [0.3, words[1].confidence]
+    assert [word.tokens for word in found] == [word.tokens for word in words]
