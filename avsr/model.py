@@ -61,6 +61,7 @@ class Losses:
         balance: load-balance loss of all routers, before its weight.
         per_view: cross-entropy of each sequence [V], detached.
         distil: divergence of coarse views from the finest one, before its weight; None without.
+        compress: what the compressors ask for themselves, by their own weights; None for nothing.
     """
 
     total: Tensor
@@ -68,6 +69,7 @@ class Losses:
     balance: Tensor
     per_view: Tensor
     distil: Tensor | None = None
+    compress: Tensor | None = None
 
 
 def task_of(rates: Rates) -> Task:
@@ -336,7 +338,22 @@ class AvsrModel(nn.Module):
         text, load = per_view.mean(), self.adapter.balance_loss()
         load = load if routed is None else load + routed
         total = text + balance * load
+        own = self._compress_loss(features, views, texts)
+        total = total if own is None else total + own
         if distil == 0:
-            return Losses(total, text, load, per_view.detach())
+            return Losses(total, text, load, per_view.detach(), compress=own)
         taught = distil_loss(logits, counts.tolist(), teachers(views))
-        return Losses(total + distil * taught, text, load, per_view.detach(), taught)
+        return Losses(total + distil * taught, text, load, per_view.detach(), taught, own)
+
+    def _compress_loss(
+        self, features: Features, views: Sequence[View], texts: Sequence[Tensor]
+    ) -> Tensor | None:
+        """What the compressors of the streams that are read add to the loss; None for nothing."""
+        counts = torch.tensor([len(text) for text in texts], device=self.device)
+        parts = []
+        for kind in ("audio", "video"):
+            stream: TokenStream | None = getattr(features, kind)
+            if stream is not None and any(getattr(view.rates, kind) for view in views):
+                parts.append(self.compressor_of(kind).loss(stream, counts))
+        known = [part for part in parts if part is not None]
+        return torch.stack(known).sum() if known else None

@@ -179,8 +179,12 @@ class NoveltyStreamer(Streamer):
         self._held: TokenStream | None = None
         self._past: _Past | None = None
 
-    def step(self, s: TokenStream) -> TokenStream:
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
         """Take the next frames of every row, give out the tokens of the chunks they complete.
+
+        Args:
+            s: next frames [B, T, D].
+            g: not looked at.
 
         Raises:
             ValueError: another number of rows than before.
