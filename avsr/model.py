@@ -4,7 +4,7 @@ Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss
 avsr/decode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,7 @@ class AvsrModel(nn.Module):
         gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
         widths = {"audio": audio_width, "video": video_width}
         self.compressors = build_pair(config.compress, widths, self.rates)
+        self.density: Callable[[TokenStream, str], Tensor] | None = None  # who knows, says it here
         self.multi_modal_projector = nn.ModuleDict()
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -213,14 +214,20 @@ class AvsrModel(nn.Module):
                     raise ModelError(f"a view asks for {kind}, but the batch has none")
                 budgets = [Budget.rate(rate) for rate in wanted]
                 other = features.video if kind == "audio" else features.audio
-                guide = () if alone else (Guide(other=other),)
+                guide = self._guide(stream, kind, None if alone else other)
                 for rate, short in zip(
-                    wanted, compressor.multi(stream, budgets, *guide), strict=True
+                    wanted, compressor.multi(stream, budgets, guide), strict=True
                 ):
                     name = f"{kind}_{rate}"
                     name = f"{name}_seen" if name in out else name
                     out[name] = self.project(short, kind, rate)
         return out
+
+    def _guide(self, stream: TokenStream, kind: str, other: TokenStream | None) -> Guide | None:
+        """What a compressor may look at: the other modality of these views, and a density."""
+        wants = "density" in self.compressor_of(kind).reads
+        density = self.density(stream, kind) if wants and self.density is not None else None
+        return None if other is None and density is None else Guide(other=other, density=density)
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
         """One compressed stream through the projector of its rate."""
