@@ -255,7 +255,8 @@ def cascade(runs: Sequence[Run], splits: Mapping[str, str]) -> str:
         test = [_only(p, kinds, "test") for p in (coarse, fine[0])]
         if not known[0]["words"] or not test[0]["words"]:
             continue
-        best = max((_gain(known, share), share) for share in (n / 10 for n in range(1, 10)))[1]
+        shares = [n / 10 for n in range(1, 10)]
+        best = max(shares, key=lambda share: (_gain(known, share), -share))
         limit = _limit(known[0], best)
         tokens, errors = _cascaded(test, limit)
         chord = _chord(test, tokens)
@@ -295,7 +296,7 @@ def _cascaded(two: Sequence[Point], limit: float) -> tuple[float, float]:
 def _chord(two: Sequence[Point], tokens: float) -> float:
     """Error rate at so many tokens if chance said which clips are read again."""
     low, high = map(_spent, two)
-    share = (tokens - low) / (high - low) if high > low else 0.0
+    share = min(1.0, (tokens - low) / (high - low)) if high > low else 0.0
     return wer(two[0]) + share * (wer(two[1]) - wer(two[0]))
 
 
