@@ -159,6 +159,11 @@ class Compressor(nn.Module):
         """Fields of the guide that it looks at, as it is set up."""
         return frozenset({"other"} if "guide" in self.card.needs else ())
 
+    @property
+    def meets(self) -> Meets:
+        """Whether it meets a budget as it is set up; some settings outrank it."""
+        return self.card.meets
+
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens for input tokens of a width."""
         return width

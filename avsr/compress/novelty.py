@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.base import Card, Guide, Streamer, compressors
+from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
 from avsr.compress.cosine import cosine, unit
 from avsr.compress.plans import Grouping, plain, ranked, whole
 from avsr.compress.windows import concat, cut, forget
@@ -87,6 +87,12 @@ class Novelty(Grouping):
         super().__init__(mode=mode, chunk=chunk, memory=memory, past=past, max_gap=max_gap)
         self.mode, self.chunk, self.memory = mode, chunk, memory
         self.past, self.max_gap = past, max_gap
+
+    @property
+    def meets(self) -> Meets:
+        """Exactly, unless frames are kept so that no gap is too long."""
+        bound = self.max_gap is not None and self.mode == "drop"
+        return "loosely" if bound else "exactly"
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Chunk by chunk from the beginning."""

@@ -170,7 +170,7 @@ def token_counts(
 
     Returns:
         Tokens of "audio" and "video" for each row; 0 where a modality is left out. A compressor
-        whose card says that its budget is not met to the token is asked, the others need not be.
+        that may not meet its budget to the token is asked, the others need not be.
     """
     out = [{kind: 0 for kind in KINDS} for _ in rates]
     for kind, s in zip(KINDS, (audio, video), strict=True):
@@ -180,7 +180,7 @@ def token_counts(
             continue
         for rate in {rate for each in rates if (rate := getattr(each, kind)) is not None}:
             budget = Budget.rate(rate)
-            exact = compressor.card.meets == "exactly"
+            exact = compressor.meets == "exactly"
             counts = s.resolve(budget) if exact else compressor(s, budget).lengths
             for row, count in enumerate(counts.tolist()):
                 if getattr(rates[row], kind) == rate:
