@@ -150,7 +150,8 @@ def grown(
     Raises:
         ValueError: a file of another schema, seed, model or tuning.
     """
-    began, longest = clock(), {}
+    began = clock()
+    longest = _longest(read_runs(folder))
     for name, piece, measure in work:
         path = folder / f"{slug(name)}.json"
         run = _opened(path, name, facts)
@@ -169,6 +170,16 @@ def grown(
         write_atomic(path, json.dumps(run) + "\n")
         print(f"{name}, {piece}: {spent:.0f} s", file=sys.stderr)
     return read_runs(folder)
+
+
+def _longest(runs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, bool], float]:
+    """The seconds that each kind of piece has taken at most."""
+    out: dict[tuple[str, bool], float] = {}
+    for run in runs:
+        for piece, told in run["done"].items():
+            kind = (piece, run["name"].endswith(TUNED))
+            out[kind] = max(told["seconds"], out.get(kind, 0.0))
+    return out
 
 
 def _opened(path: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from avsr.compress import Guide
 from avsr.model import View
 from avsr.prepare import Prepared
 from avsr.rates import Rates
@@ -70,10 +71,14 @@ def stages(recogniser: Any, raw: Prepared, clip: Prepared, rates: Rates) -> dict
         return lambda: recogniser.encode([replace(raw, **alone, timing={})])
 
     def compress() -> dict[str, Any]:
-        return {
-            kind: model.compressor_of(kind)(streams[kind], Budget.rate(asked[kind]))
-            for kind in streams
-        }
+        out = {}
+        for kind, other in (("audio", "video"), ("video", "audio")):
+            compressor = model.compressor_of(kind)
+            known = Guide(other=streams[other])
+            if "density" in compressor.reads:
+                known = known._replace(density=model.density(streams[kind], kind))
+            out[kind] = compressor(streams[kind], Budget.rate(asked[kind]), known)
+        return out
 
     short = compress()
 
@@ -84,9 +89,10 @@ def stages(recogniser: Any, raw: Prepared, clip: Prepared, rates: Rates) -> dict
 
     def prefill() -> object:
         with model.adapter.reading([view.kind for view in views]):
-            return model.llm(
+            hidden = model.llm.model(
                 inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=True
-            )
+            ).last_hidden_state
+            return model.llm.lm_head(hidden[:, -1])  # the first token of the text
 
     works: Mapping[str, Callable[[], object]] = dict(
         zip(
