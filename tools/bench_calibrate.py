@@ -1,15 +1,17 @@
 """Thresholds that meet a budget: how a method whose content decides is compared at equal tokens.
 
 Data: features of clips, no texts -> for each rate the threshold at which a method makes as many
-tokens as pooling does, over all clips.
+tokens as pooling does, over all clips; and, where other clips make another number, pooling at that
+number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from avsr.compress import Card, Compressor, Guide, compressors
+from avsr.compress import Card, Compressor, Guide, Pool, compressors
 from avsr.model import Features
 from avsr.streams import Budget, TokenStream
 
@@ -48,6 +50,44 @@ class Calibrated(Compressor):
         self.check(b)
         rate = int(b.value)
         return self.inner[rate](s, Budget.threshold(self.thresholds[rate]), g)
+
+
+class Even(Compressor):
+    """Pooling at so many tokens a second, whatever rate is asked for.
+
+    Args:
+        speed: tokens a second of each row.
+    """
+
+    card: ClassVar[Card] = replace(
+        Calibrated.card, name="even", signal="uniform", about="pooling at another's tokens"
+    )
+
+    def __init__(self, speed: float) -> None:
+        super().__init__(speed=speed)
+        self.pool, self.budget = Pool(), Budget.per_second(speed)
+
+    def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
+        """[B, T, D] -> [B, N, D]."""
+        self.check(b)
+        return self.pool(s, self.budget)
+
+
+def even(stream: TokenStream, tokens: int) -> Even:
+    """Pooling that makes as many tokens of a batch as another method has made of it.
+
+    Lengths alone decide, no content: the method's own budget is what pooling is held to.
+
+    Args:
+        stream: of all clips.
+        tokens: that the method made of them.
+    """
+    low, high = 1e-3, 2 * stream.hz
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        made = int(stream.resolve(Budget.per_second(middle)).sum())
+        low, high = (middle, high) if made <= tokens else (low, middle)
+    return Even(low)
 
 
 def calibrated(

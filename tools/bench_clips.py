@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_calibrate import Calibrated, calibrated
+from bench_calibrate import calibrated, even
 from bench_speed import stages
 from bench_takes import EMPTY, Noises, Takes, chosen
 from bench_tune import refitted, tune
@@ -166,6 +166,8 @@ class Reader:
             clips = self._takes["test"].of(self._unlabelled(), "clean")
             made = calibrated(config, recogniser.features(clips), recogniser.model.rates)
             _put(recogniser, made)
+            told = {kind: each.to_dict() for kind, each in made.items()}
+            recogniser.compression_note = f"thresholds found on validation clips: {told}"
         else:
             recogniser.use_compressor(config)
         return recogniser
@@ -215,11 +217,35 @@ class Reader:
             for task in block.tasks
             for rates, step in steps_of(recogniser, task)
         ]
+        if "budget" in parse(name.removesuffix(TUNED)):
+            for point in points:
+                point["pool"] = self._pooled(recogniser, items, clips, point, block)
         for point in points:
             used = point.pop("prompts")
             point["prefill_macs"] = sum(map(llm.prefill, used)) / len(used)
         note = getattr(recogniser, "compression_note", None)
         return {"points": points, "clips": [item.id for item in items], "note": note}
+
+    def _pooled(
+        self,
+        recogniser: Any,
+        items: Sequence[Item],
+        clips: Sequence[Prepared],
+        point: Mapping[str, Any],
+        block: Block,
+    ) -> dict[str, Any]:
+        """Pooling at the tokens that a method has made of each stream, for one of its points."""
+        features, own = recogniser.features(clips), recogniser.model.compressors
+        streams = {"audio": features.audio, "video": features.video}
+        made = {k: even(streams[k], n) for k, n in point["streams"].items() if n}
+        _put(recogniser, {**own, **made})
+        try:
+            rates = Rates(**point["rates"])
+            found = read(recogniser, items, clips, point["task"], rates, block)
+        finally:
+            recogniser.model.compressors = own
+        kept = ("tokens_per_second", "words", "edits", "detail_words", "detail_edits")
+        return {key: found[key] for key in kept if key in found}
 
     def speed(self, name: str) -> dict[str, Any]:
         """Seconds and MACs of each stage on one clip, at each step of both streams."""
@@ -271,6 +297,7 @@ def read(
     order = sorted(range(len(clips)), key=lambda row: clips[row].seconds)
     texts, sure, cut = [""] * len(clips), [0.0] * len(clips), 0
     used, prompts = [0] * len(clips), [0] * len(clips)
+    streams = {"audio": 0, "video": 0}
     began = time.perf_counter()
     for first in range(0, len(order), BATCH):
         rows = order[first : first + BATCH]
@@ -278,6 +305,8 @@ def read(
         for row, one in zip(rows, made, strict=True):
             texts[row] = one.text
             used[row] = one.tokens["audio"] + one.tokens["video"]
+            for kind in streams:
+                streams[kind] += one.tokens[kind]
             prompts[row] = used[row] + one.tokens["prompt"]
             sure[row] = round(one.segments[0].avg_logprob or 0.0, 3)
             cut += one.truncated
@@ -292,6 +321,7 @@ def read(
         "truncated": cut,
         "prompts": prompts,
         "tokens": used,
+        "streams": streams,
         "sure": sure,
     }
     if block.take in EMPTY:
@@ -324,13 +354,9 @@ def _p95(values: Sequence[float]) -> float:
     return max(values) if len(values) < 2 else statistics.quantiles(values, n=20)[-1]
 
 
-def _put(recogniser: Any, made: Mapping[str, Calibrated]) -> None:
-    """Let a recogniser read with calibrated compressors."""
-    from torch import nn
-
-    recogniser.model.compressors = nn.ModuleDict(dict(made))
-    told = {kind: each.to_dict() for kind, each in made.items()}
-    recogniser.compression_note = f"thresholds that meet the budget on validation clips: {told}"
+def _put(recogniser: Any, made: Mapping[str, Any]) -> None:
+    """Let a recogniser read with these compressors."""
+    recogniser.model.compressors = torch.nn.ModuleDict(dict(made))
 
 
 def _digest(module: torch.nn.Module) -> str:

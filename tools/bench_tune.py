@@ -69,9 +69,10 @@ def tune(
         each: called with step and loss.
     """
     model, alignment = recogniser.model, recogniser.alignment
+    model.requires_grad_(True)  # a loaded model is frozen; its LLM and towers are no part of it
     own = list(model.compressors.parameters())
     held = {id(parameter) for parameter in own}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
+    rest = [p for p in model.parameters() if id(p) not in held]
     groups = [{"params": rest, "lr": lr}]
     groups += [{"params": own, "lr": new_lr}] if own else []
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
@@ -95,7 +96,7 @@ def tune(
             model.adapter.settle()
             schedule.step()
             each(step, loss.item())
-    model.eval()
+    model.eval().requires_grad_(False)
 
 
 def _loss(

@@ -66,13 +66,31 @@ def matched(one: Point, other: Point) -> bool:
     return abs(a - b) <= MATCHED * max(a, b)
 
 
-def against(point: Point, reference: Point, *, seed: int = 0) -> bootstrap.Comparison | None:
-    """Relative difference in errors from a reference at equal tokens; None at other budgets."""
+@dataclass(frozen=True)
+class Difference:
+    """How a method differs from pooling at equal tokens, on the same utterances.
+
+    Args:
+        points: of WER, in per cent of the words; negative where the method is better.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    points: float
+    low: float
+    high: float
+
+
+def against(point: Point, reference: Point, *, seed: int = 0) -> Difference | None:
+    """Difference in WER from a reference at equal tokens; None at other budgets.
+
+    In points, not in per cent of the reference's errors, of which there may be none.
+    """
     if not matched(point, reference) or sum(point["words"]) == 0:
         return None
-    return bootstrap.compare(
-        reference["edits"], point["edits"], point["words"], samples=SAMPLES, seed=seed
-    )
+    more = [b - a for a, b in zip(reference["edits"], point["edits"], strict=True)]
+    span = bootstrap.interval(more, point["words"], samples=SAMPLES, seed=seed)
+    return Difference(100 * sum(more) / sum(point["words"]), 100 * span.low, 100 * span.high)
 
 
 def area(points: Sequence[tuple[float, float]]) -> float:
@@ -92,19 +110,14 @@ def least_tokens(
     return min(enough, default=math.nan)
 
 
-def verdict(found: bootstrap.Comparison | None) -> str:
+def verdict(found: Difference | None) -> str:
     """A cell: better, worse, or undecided where the interval holds zero."""
     if found is None:
         return "other budget"
-    low, high = found.interval.low, found.interval.high
-    span = f"{100 * found.relative:+.0f} % ({_per_cent(low)} to {_per_cent(high)})"
-    if low <= 0 <= high:
+    span = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    if found.low <= 0 <= found.high:
         return f"undecided, {span}"
-    return f"{'better' if high < 0 else 'worse'}, {span}"
-
-
-def _per_cent(value: float) -> str:
-    return f"{100 * value:+.0f}" if math.isfinite(value) else "inf"
+    return f"{'better' if found.high < 0 else 'worse'}, {span}"
 
 
 def peer(name: str, runs: Mapping[str, Run]) -> str:
@@ -149,6 +162,9 @@ def _cell(name: str, own: Curve, theirs: Curve, step: int, peer_name: str) -> st
     if name == peer_name:
         return text
     other = [p for p in theirs.points if p["step"] == step]
+    if "pool" in same[0]:  # pooling at this very number of tokens
+        spent = same[0]["tokens_per_second"]
+        return f"{text}: {verdict(against(same[0], same[0]['pool']))} ({spent:.1f} tokens/s)"
     found = against(same[0], other[0]) if other else None
     if found is None and other:
         return f"{text}: {verdict(None)} ({same[0]['tokens_per_second']:.1f})"
@@ -161,11 +177,14 @@ def _number(value: float) -> str:
 
 def detail_points(points: Iterable[Point]) -> list[Point]:
     """The same points, of the words alone that no language model can guess."""
-    return [
-        {**p, "edits": p["detail_edits"], "words": p["detail_words"]}
-        for p in points
-        if "detail_edits" in p
-    ]
+    out = []
+    for point in points:
+        if "detail_edits" in point:
+            own = {**point, "edits": point["detail_edits"], "words": point["detail_words"]}
+            if "pool" in own:
+                (own["pool"],) = detail_points([own["pool"]])
+            out.append(own)
+    return out
 
 
 def detailed(runs: Sequence[Run]) -> list[Run]:
@@ -241,7 +260,7 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     told = [
         f"`{' '.join(runs[0]['command'])}`, seed {runs[0]['seed']}.",
         "",
-        "Error rates in per cent; beside them the relative difference from `pool` at the same "
+        "Error rates in per cent; beside them the difference from `pool`, in points, at the same "
         f"tokens (within {100 * MATCHED:.0f} %) with its 95 % interval, paired by utterance, "
         f"{SAMPLES} draws. What lies inside an interval is not ranked. `mean WER` is the area "
         "under WER over log tokens; `iso-WER tokens` are the fewest within 5 % of the better WER "

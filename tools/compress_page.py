@@ -140,8 +140,8 @@ def _advice(runs: Mapping[str, Run], pool: str, reference: Point, splits: Mappin
     found = against(_only(rivals[best], kinds, "test"), _only(reference, kinds, "test"))
     if found is None:
         return told + f"{best} | no test clips yet | `pool` |"
-    advice = f"`{best.removesuffix(TUNED)}`" if found.interval.high < 0 else "`pool`"
-    advice += "" if found.interval.high < 0 or found.interval.low > 0 else ", undecided"
+    advice = f"`{best.removesuffix(TUNED)}`" if found.high < 0 else "`pool`"
+    advice += "" if found.high < 0 or found.low > 0 else ", undecided"
     return told + f"{best} | {verdict(found)} | {advice} |"
 
 
@@ -172,18 +172,18 @@ def trained(runs: Sequence[Run]) -> str:
     own = [run for run in runs if run["name"].endswith(TUNED)]
     if not any(run["name"] == "pool" + TUNED for run in own) or len(own) < 2:
         return NONE_YET
-    return _relative(own, "pool" + TUNED)
+    return _differences(own, "pool" + TUNED)
 
 
 def router(runs: Sequence[Run]) -> str:
     """Adaptive segments in the model trained by pooling, which has never seen any."""
     wanted = ("cluster", "affinity", "atome", "density-peak")
     own = [run for run in runs if run["name"] in (*wanted, "pool")]
-    return _relative(own, "pool") if len(own) > 1 else NONE_YET
+    return _differences(own, "pool") if len(own) > 1 else NONE_YET
 
 
-def _relative(runs: Sequence[Run], pool: str) -> str:
-    """Relative differences from pooling at every clean and noisy point."""
+def _differences(runs: Sequence[Run], pool: str) -> str:
+    """Differences from pooling at every clean and noisy point."""
     by_name = {run["name"]: run for run in runs}
     if pool not in by_name:
         return NONE_YET

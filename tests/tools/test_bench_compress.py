@@ -41,9 +41,9 @@ def test_nothing_is_ranked_inside_the_interval(figures):
     words = [5] * 60
     pool = point(10.0, [2] * 60, words)
     better = figures.against(point(10.0, [1] * 60, words), pool)
-    assert figures.verdict(better).startswith("better, -50 %")
+    assert figures.verdict(better).startswith("better, -20.0 (")
     worse = figures.against(point(10.0, [3] * 60, words), pool)
-    assert figures.verdict(worse).startswith("worse, +50 %")
+    assert figures.verdict(worse).startswith("worse, +20.0 (")
     even = figures.against(point(10.0, [1, 3] * 30, words), pool)
     assert figures.verdict(even).startswith("undecided")
 

@@ -29,6 +29,7 @@ def recogniser():
     weights = {"audio_4": 0.3}
     model = tiny_model(audio_rates=(4, 16), video_rates=(2, 5), ctc_weights=weights)
     awaken(model.mome)
+    model.requires_grad_(False)  # as it is loaded
     table = model.llm.get_input_embeddings().weight
     video = FakeTower(VIDEO_WIDTH)
     video.hz = 25.0
