@@ -261,3 +261,9 @@ def test_tuned_runs_are_held_against_tuned_pooling(tool):
     assert lines[-2].startswith("| pool (tuned) | 50.0 |")
     assert lines[-1].startswith("| cluster (tuned) | 33.3: better, -16.7 ")
     assert "better, -16.7 " in page.trained(runs)
+
+
+def test_the_committed_page_is_that_of_the_committed_figures(tool):
+    bench, page = tool("bench_compress"), tool("compress_page")
+    text = page.whole_page(bench.read_runs(bench.RESULTS), bench.RESULTS)
+    assert text == (bench.RESULTS / "README.md").read_text(encoding="utf-8")
