@@ -27,6 +27,7 @@ from avsr.long import LongReader
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
+from avsr.spoken import listener
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from experts import Task
@@ -63,6 +64,8 @@ class Recogniser:
         self.calibration = calibration
         self.model, self.audio_tower, self.video_tower = model, audio_tower, video_tower
         self.facts, self.alignment = facts, alignment
+        if alignment is not None:
+            model.density = listener(model, alignment)
         self.compression_note: str | None = None
         self._own_compressors, self._own_facts = model.compressors, facts
         lips: Literal["read", "ignore"] = "ignore" if video_tower is None else "read"
@@ -106,7 +109,8 @@ class Recogniser:
             ConfigError: no such method.
         """
         config = parse(config) if isinstance(config, str) else config
-        made, self.compression_note = foreign(self.model.config.compress, config)
+        gives = ("other",) if self.model.density is None else ("other", "density")
+        made, self.compression_note = foreign(self.model.config.compress, config, gives=gives)
         if made is None:
             self.model.compressors, self.facts = self._own_compressors, self._own_facts
         else:

@@ -4,7 +4,7 @@ Data: tower features -> TokenStream at each wanted rate -> LLM sequences -> loss
 avsr/decode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,7 @@ class Losses:
         balance: load-balance loss of all routers, before its weight.
         per_view: cross-entropy of each sequence [V], detached.
         distil: divergence of coarse views from the finest one, before its weight; None without.
+        compress: what the compressors ask for themselves, by their own weights; None for nothing.
     """
 
     total: Tensor
@@ -68,6 +69,7 @@ class Losses:
     balance: Tensor
     per_view: Tensor
     distil: Tensor | None = None
+    compress: Tensor | None = None
 
 
 def task_of(rates: Rates) -> Task:
@@ -109,6 +111,7 @@ class AvsrModel(nn.Module):
         gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
         widths = {"audio": audio_width, "video": video_width}
         self.compressors = build_pair(config.compress, widths, self.rates)
+        self.density: Callable[[TokenStream, str], Tensor] | None = None  # who knows, says it here
         self.multi_modal_projector = nn.ModuleDict()
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -211,14 +214,20 @@ class AvsrModel(nn.Module):
                     raise ModelError(f"a view asks for {kind}, but the batch has none")
                 budgets = [Budget.rate(rate) for rate in wanted]
                 other = features.video if kind == "audio" else features.audio
-                guide = () if alone else (Guide(other=other),)
+                guide = self._guide(stream, kind, None if alone else other)
                 for rate, short in zip(
-                    wanted, compressor.multi(stream, budgets, *guide), strict=True
+                    wanted, compressor.multi(stream, budgets, guide), strict=True
                 ):
                     name = f"{kind}_{rate}"
                     name = f"{name}_seen" if name in out else name
                     out[name] = self.project(short, kind, rate)
         return out
+
+    def _guide(self, stream: TokenStream, kind: str, other: TokenStream | None) -> Guide | None:
+        """What a compressor may look at: the other modality of these views, and a density."""
+        wants = "density" in self.compressor_of(kind).reads
+        density = self.density(stream, kind) if wants and self.density is not None else None
+        return None if other is None and density is None else Guide(other=other, density=density)
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
         """One compressed stream through the projector of its rate."""
@@ -336,7 +345,22 @@ class AvsrModel(nn.Module):
         text, load = per_view.mean(), self.adapter.balance_loss()
         load = load if routed is None else load + routed
         total = text + balance * load
+        own = self._compress_loss(features, views, texts)
+        total = total if own is None else total + own
         if distil == 0:
-            return Losses(total, text, load, per_view.detach())
+            return Losses(total, text, load, per_view.detach(), compress=own)
         taught = distil_loss(logits, counts.tolist(), teachers(views))
-        return Losses(total + distil * taught, text, load, per_view.detach(), taught)
+        return Losses(total + distil * taught, text, load, per_view.detach(), taught, own)
+
+    def _compress_loss(
+        self, features: Features, views: Sequence[View], texts: Sequence[Tensor]
+    ) -> Tensor | None:
+        """What the compressors of the streams that are read add to the loss; None for nothing."""
+        counts = torch.tensor([len(text) for text in texts], device=self.device)
+        parts = []
+        for kind in ("audio", "video"):
+            stream: TokenStream | None = getattr(features, kind)
+            if stream is not None and any(getattr(view.rates, kind) for view in views):
+                parts.append(self.compressor_of(kind).loss(stream, counts))
+        known = [part for part in parts if part is not None]
+        return torch.stack(known).sum() if known else None

@@ -1,92 +1,402 @@
 """The real half of the compressors' bench: a trained model reads clips with each method.
 
-Data: model, manifest, methods -> runs as `bench_toy` makes them, by `avsr.evaluate`.
-Every method reads at the model's own rates: the first of each modality is step 0.
+Data: model, manifests, methods -> runs as `bench_toy` makes them, one for each method, and again
+for each method that the model was tuned to; a run grows by a block, one condition, at a time.
+Every method reads at the model's own rates: step 0 are the finest of each modality.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from compare_eval import Metered
+import torch
+from bench_calibrate import calibrated, even
+from bench_speed import stages
+from bench_takes import EMPTY, Noises, Takes, chosen
+from bench_tune import refitted, tune
+from compress_figures import TUNED, slug
 from macs import Llm
+from safetensors.torch import load_file, save_file
 
-from avsr.errors import ModelError
-from avsr.evaluate import Condition, EvalOptions, evaluate, read_noise
+from avsr.compress import compressors
+from avsr.compress.pair import parse
+from avsr.compress.presets import resolved
+from avsr.errors import AvsrError
 from avsr.loading import load_model
-from avsr.manifest import Item, read_manifest
+from avsr.manifest import Item
+from avsr.prepare import Prepared
 from avsr.rates import Rates
+from avsr.score import score
 
-SAMPLES = 100  # `evaluate`'s own intervals are not used
+BATCH = 24  # clips decoded together
+TUNING = 320  # clips of the training split
+DETAILS = {"grid": (3, 4)}  # GRID's letter and digit: what no language model can guess
+SPEED = "speed"
 
 
-def jobs_of(
-    args: argparse.Namespace, names: Sequence[str]
-) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What measures each method that the model's card lets it; the others are named on the page.
+@dataclass(frozen=True)
+class Block:
+    """What is measured in one piece.
 
-    Raises:
-        AvsrError: no manifest, or no such model.
+    Args:
+        condition: its name in the figures.
+        corpus: of the manifest.
+        take: condition of the clips, a name that `bench_takes` knows.
+        tasks: streams read.
+        clips: how many at most, None for all.
     """
-    if args.manifest is None:
-        raise ModelError("a model needs clips to read", todo="Give --manifest.")
-    items = read_manifest(args.manifest, partial(_chosen, args))[: args.limit]
 
-    @cache
-    def loaded() -> Metered:
-        return Metered(load_model(args.model), {})  # towers run once for all methods
-
-    return {name: lambda name=name: measured(loaded(), items, name, args) for name in names}
+    condition: str
+    corpus: str
+    take: str
+    tasks: tuple[str, ...]
+    clips: int | None = None
 
 
-def _chosen(args: argparse.Namespace, item: Item) -> bool:
-    return item.split == args.split and args.corpus in (None, item.corpus)
+BLOCKS = (
+    Block("clean", "grid", "clean", ("a", "v", "av")),
+    Block("babble", "grid", "babble", ("a", "av")),
+    Block("fast", "grid", "fast", ("a", "av")),
+    Block("slow", "grid", "slow", ("a", "av")),
+    Block("silence", "grid", "silence", ("a", "av"), 60),
+    Block("noise", "grid", "noise", ("a", "av"), 60),
+    Block("librispeech", "librispeech", "clean", ("a",), 60),
+)
 
 
-def measured(
-    recogniser: Any, items: Sequence[Item], name: str, args: argparse.Namespace
-) -> dict[str, Any]:
-    """One method's points; a model that refuses it gives none, and says why."""
-    try:
-        recogniser.use_compressor(name)
-    except ModelError as error:
-        return {"points": [], "refused": str(error)}
-    noise = None if args.noise is None else read_noise(args.noise)
-    wanted = asked(recogniser, None if noise is None else args.snr)
-    rows = evaluate(
-        recogniser, items, list(wanted), options=EvalOptions(samples=SAMPLES), noise=noise
-    )
-    llm = Llm.of(recogniser.model.llm.config)
-    points = [
-        {
-            "task": row.condition.task,
-            "condition": "clean" if row.condition.snr is None else f"{row.condition.snr:g}dB",
-            "step": wanted[row.condition],
-            "tokens_per_second": row.tokens_per_second or 0.0,
-            "rtf": row.rtf,
-            "prefill_macs": sum(llm.prefill(one.tokens) for one in row.heard) / len(row.heard),
-            "seconds": sum(one.item.duration for one in row.heard),
-            "words": [pair.words.reference for pair in row.score.utterances],
-            "edits": [pair.words.edits for pair in row.score.utterances],
+@dataclass(frozen=True)
+class Bench:
+    """What the whole bench shares.
+
+    Args:
+        model: "default", or a folder with a checkpoint.
+        manifest: of the clips.
+        noise: manifest of noises.
+        cache: for features and tuned weights; everything in it can be made again.
+        seed: of everything.
+        splits: of the clips that are read.
+        limit: clips of each block at most, None for the block's own number.
+        steps: of tuning.
+    """
+
+    model: str
+    manifest: Path
+    noise: Path
+    cache: Path
+    seed: int = 0
+    splits: tuple[str, ...] = ("validation", "test")
+    limit: int | None = None
+    steps: int = 60
+
+    def items(self, block: Block) -> list[Item]:
+        """The block's clips, in an order drawn by the seed."""
+        known = [n for n in (block.clips, self.limit) if n is not None]
+        return chosen(self.manifest, block.corpus, self.splits, min(known, default=None), self.seed)
+
+    def facts(self, recogniser: Any) -> dict[str, Any]:
+        """What makes figures comparable: the same weights, seed and tuning."""
+        named = ("name", "sha256", "trained_sha256")
+        told = {key: recogniser.facts[key] for key in named if key in recogniser.facts}
+        return {"weights": _digest(recogniser.model), **told}
+
+
+def blocks_of(names: Sequence[str] | None) -> list[Block]:
+    """The blocks of these conditions, all of them without names."""
+    return [block for block in BLOCKS if names is None or block.condition in names]
+
+
+class Reader:
+    """A model that reads blocks with one method after another.
+
+    Args:
+        bench: what is shared.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.recogniser = cache(lambda: load_model(bench.model))
+        split = cache(lambda split: Noises.read(bench.noise, split))
+        self._takes = {
+            name: Takes(
+                self.recogniser,
+                self._towers(),
+                bench.cache / name,
+                lambda name=name: split(name),
+                bench.seed,
+            )
+            for name in ("test", "train")
         }
-        for row in rows
-    ]
-    return {"note": recogniser.compression_note, "points": points}
+        self._ready: tuple[str, Any] = ("", None)
+
+    def _towers(self) -> str:
+        """The frozen towers by their weights: features of others are not these."""
+        recogniser = self.recogniser()
+        hashed = hashlib.sha256()
+        for tower in (recogniser.audio_tower, recogniser.video_tower):
+            hashed.update(b"" if tower is None else _digest(tower).encode())
+        return hashed.hexdigest()[:12]
+
+    def ready(self, name: str) -> Any:
+        """The recogniser that reads with a method, tuned to it if the name says so.
+
+        Raises:
+            ModelError: the model was not trained with it, and its card refuses that.
+            ValueError: it cannot be tuned to it.
+        """
+        if self._ready[0] != name:
+            self._ready = (name, self._made(name))
+        return self._ready[1]
+
+    def _made(self, name: str) -> Any:
+        method, tuned = name.removesuffix(TUNED), name.endswith(TUNED)
+        config = resolved(parse(method))
+        budget = config.pop("budget", "rate")
+        recogniser = load_model(self.bench.model) if tuned else self.recogniser()
+        if tuned:
+            refitted(recogniser, config)
+            self._tuned(recogniser, name)
+        elif budget == "threshold":
+            clips = self._takes["test"].of(self._unlabelled(), "clean")
+            made = calibrated(config, recogniser.features(clips), recogniser.model.rates)
+            _put(recogniser, made)
+            told = {kind: each.to_dict() for kind, each in made.items()}
+            recogniser.compression_note = f"thresholds found on validation clips: {told}"
+        else:
+            recogniser.use_compressor(config)
+        return recogniser
+
+    def _unlabelled(self) -> list[Item]:
+        """Clips whose features say where a threshold meets a budget: validation alone."""
+        bench = self.bench
+        return chosen(bench.manifest, "grid", ("validation",), bench.limit, bench.seed)
+
+    def _tuned(self, recogniser: Any, name: str) -> None:
+        bench = self.bench
+        base = f"{_digest(recogniser.model)[:12]}-{bench.steps}-{bench.seed}"
+        path = bench.cache / "tuned" / f"{slug(name)}-{base}.safetensors"
+        if path.is_file():
+            recogniser.model.load_state_dict(load_file(path))
+            recogniser.model.eval()
+            return
+        limit = TUNING if bench.limit is None else min(TUNING, 8 * bench.limit)
+        items = chosen(bench.manifest, "grid", ("train",), limit, bench.seed)
+        conditions = ("clean", "babble")
+        takes = [
+            (clip, item.text)
+            for number, item in enumerate(items)
+            for clip in self._takes["train"].of([item], conditions[number % 2])
+        ]
+        tune(recogniser, takes, steps=bench.steps, seed=bench.seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in recogniser.model.state_dict().items()}, path)
+
+    def measure(self, name: str, block: Block) -> dict[str, Any]:
+        """The points of one block read with one method, or why there are none."""
+        try:
+            recogniser = self.ready(name)
+        except (AvsrError, ValueError) as error:
+            return {"points": [], "refused": str(error)}
+        items = self.bench.items(block)
+        clips = self._takes["test"].of(items, block.take)
+        llm = Llm.of(recogniser.model.llm.config)
+        points = [
+            {
+                "task": task,
+                "condition": block.condition,
+                "step": step,
+                "rates": rates.to_dict(),
+                **read(recogniser, items, clips, task, rates, block),
+            }
+            for task in block.tasks
+            for rates, step in steps_of(recogniser, task)
+        ]
+        if "budget" in parse(name.removesuffix(TUNED)):
+            for point in points:
+                point["pool"] = self._pooled(recogniser, items, clips, point, block)
+        for point in points:
+            used = point.pop("prompts")
+            point["prefill_macs"] = sum(map(llm.prefill, used)) / len(used)
+        note = getattr(recogniser, "compression_note", None)
+        return {"points": points, "clips": [item.id for item in items], "note": note}
+
+    def _pooled(
+        self,
+        recogniser: Any,
+        items: Sequence[Item],
+        clips: Sequence[Prepared],
+        point: Mapping[str, Any],
+        block: Block,
+    ) -> dict[str, Any]:
+        """Pooling at the tokens that a method has made of each stream, for one of its points."""
+        features, own = recogniser.features(clips), recogniser.model.compressors
+        streams = {"audio": features.audio, "video": features.video}
+        made = {k: even(streams[k], n) for k, n in point["streams"].items() if n}
+        _put(recogniser, {**own, **made})
+        try:
+            rates = Rates(**point["rates"])
+            found = read(recogniser, items, clips, point["task"], rates, block)
+        finally:
+            recogniser.model.compressors = own
+        kept = ("tokens_per_second", "words", "edits", "detail_words", "detail_edits")
+        return {key: found[key] for key in kept if key in found}
+
+    def speed(self, name: str) -> dict[str, Any]:
+        """Seconds and MACs of each stage on one clip, at each step of both streams."""
+        try:
+            recogniser = self.ready(name)
+        except (AvsrError, ValueError) as error:
+            return {"refused": str(error)}
+        block = BLOCKS[0]
+        item = self.bench.items(block)[0]
+        (clip,) = self._takes["test"].of([item], block.take)
+        raw = recogniser.prepare(item.path, modality="av", roi=item.roi)
+        found = {
+            str(step): stages(recogniser, raw, clip, rates)
+            for rates, step in steps_of(recogniser, "av")
+        }
+        return {"clip": item.id, "seconds": clip.seconds, "steps": found}
 
 
-def asked(recogniser: Any, snr: float | None) -> dict[Condition, int]:
-    """Conditions and their step: the rates of both modalities go together, finest to coarsest."""
+def steps_of(recogniser: Any, task: str) -> list[tuple[Rates, int]]:
+    """Rates of a task and their step: those of both modalities go together, finest first."""
     audio, video = (recogniser.model.rates[kind] for kind in ("audio", "video"))
-    levels = (None,) if snr is None else (None, snr)
-    out: dict[Condition, int] = {}
-    for level in levels:
-        for step, rate in enumerate(audio):
-            out[Condition("a", Rates(rate, None), level)] = step
-        for step, pair in enumerate(zip(audio, video, strict=False)):
-            out[Condition("av", Rates(*pair), level)] = step
-    for step, rate in enumerate(video):
-        out[Condition("v", Rates(None, rate))] = step
+    if task == "a":
+        pairs = [Rates(rate, None) for rate in audio]
+    elif task == "v":
+        pairs = [Rates(None, rate) for rate in video]
+    else:
+        pairs = [Rates(*pair) for pair in zip(audio, video, strict=False)]
+    return [(rates, step) for step, rates in enumerate(pairs)]
+
+
+def read(
+    recogniser: Any,
+    items: Sequence[Item],
+    clips: Sequence[Prepared],
+    task: str,
+    rates: Rates,
+    block: Block,
+) -> dict[str, Any]:
+    """Texts of clips at one rate pair, and their errors.
+
+    Args:
+        recogniser: with its method.
+        items: the clips' lines.
+        clips: with features.
+        task: streams read.
+        rates: rate pair.
+        block: whose clips they are.
+    """
+    order = sorted(range(len(clips)), key=lambda row: clips[row].seconds)
+    texts, sure, cut = [""] * len(clips), [0.0] * len(clips), 0
+    used, prompts = [0] * len(clips), [0] * len(clips)
+    streams = {"audio": 0, "video": 0}
+    began = time.perf_counter()
+    for first in range(0, len(order), BATCH):
+        rows = order[first : first + BATCH]
+        made = recogniser.recognise([clips[row] for row in rows], modality=task, rates=rates)
+        for row, one in zip(rows, made, strict=True):
+            texts[row] = one.text
+            used[row] = one.tokens["audio"] + one.tokens["video"]
+            for kind in streams:
+                streams[kind] += one.tokens[kind]
+            prompts[row] = used[row] + one.tokens["prompt"]
+            sure[row] = round(one.segments[0].avg_logprob or 0.0, 3)
+            cut += one.truncated
+    spent = time.perf_counter() - began
+    seconds = [clip.seconds for clip in clips]
+    each = [tokens / length for tokens, length in zip(used, seconds, strict=True)]
+    common = {
+        "tokens_per_second": sum(used) / sum(seconds),
+        "tokens_per_second_p95": _p95(each),
+        "seconds": sum(seconds),
+        "rtf": spent / sum(seconds),
+        "truncated": cut,
+        "prompts": prompts,
+        "tokens": used,
+        "streams": streams,
+        "sure": sure,
+    }
+    if block.take in EMPTY:
+        heard = [len(text.split()) for text in texts]
+        return {**common, "words": [0] * len(heard), "edits": heard}
+    pairs = score([item.text for item in items], texts, samples=0).utterances
+    out = {
+        **common,
+        "words": [pair.words.reference for pair in pairs],
+        "edits": [pair.words.edits for pair in pairs],
+    }
+    if block.corpus in DETAILS:
+        out["detail_edits"] = [detail(pair.alignment, DETAILS[block.corpus]) for pair in pairs]
+        out["detail_words"] = [len(DETAILS[block.corpus])] * len(pairs)
     return out
+
+
+def detail(alignment: Sequence[tuple[str, str]], places: Sequence[int]) -> int:
+    """Words at some places of what was said that were not heard.
+
+    Args:
+        alignment: said and heard, "" where one side has none.
+        places: of the words said.
+    """
+    said = [(word, heard) for word, heard in alignment if word]
+    return sum(said[place][0] != said[place][1] for place in places if place < len(said))
+
+
+def _p95(values: Sequence[float]) -> float:
+    return max(values) if len(values) < 2 else statistics.quantiles(values, n=20)[-1]
+
+
+def _put(recogniser: Any, made: Mapping[str, Any]) -> None:
+    """Let a recogniser read with these compressors."""
+    recogniser.model.compressors = torch.nn.ModuleDict(dict(made))
+
+
+def _digest(module: torch.nn.Module) -> str:
+    """Of a module's weights."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def runs_of(names: Sequence[str], *, tuned: bool) -> list[str]:
+    """Runs of these methods: as they are, then tuned; floors are not tuned."""
+    out = list(names)
+    if not tuned:
+        return out
+    wanted = ["pool", *(name for name in names if name != "pool")]
+    for name in wanted:
+        config = resolved(parse(name))
+        if "budget" not in config and compressors[config["name"]].card.mechanism != "floor":
+            out.append(name + TUNED)
+    return out
+
+
+def work_of(
+    reader: Reader, runs: Sequence[str], blocks: Sequence[Block], *, speed: bool
+) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
+    """Run, condition and what measures it, in the order of their worth.
+
+    A block is done with all runs as they are before the next; tuned runs follow, a run at a time,
+    since tuning is the dear part of them.
+    """
+    plain = [run for run in runs if not run.endswith(TUNED)]
+    for block in blocks:
+        for run in plain:
+            yield run, block.condition, lambda r=run, b=block: reader.measure(r, b)
+    if speed:
+        for run in plain:
+            yield run, SPEED, lambda r=run: reader.speed(r)
+    for run in runs:
+        if run.endswith(TUNED):
+            for block in blocks[:2]:
+                yield run, block.condition, lambda r=run, b=block: reader.measure(r, b)

@@ -16,11 +16,19 @@ from avsr import bootstrap
 from avsr.svg import curves
 
 FLOORS = ("none", "random", "stride", "pool")
+TUNED = " (tuned)"
 MATCHED = 0.05  # budgets that differ by more are not compared
 SAMPLES = 2000
 
 Point = Mapping[str, Any]
 Run = Mapping[str, Any]
+
+
+def slug(name: str) -> str:
+    """A run's name as that of a file."""
+    for old, new in ((TUNED, "-tuned"), (",", "_"), ("=", "-"), (" ", "-")):
+        name = name.replace(old, new)
+    return name
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,31 @@ def matched(one: Point, other: Point) -> bool:
     return abs(a - b) <= MATCHED * max(a, b)
 
 
-def against(point: Point, reference: Point, *, seed: int = 0) -> bootstrap.Comparison | None:
-    """Relative difference in errors from a reference at equal tokens; None at other budgets."""
+@dataclass(frozen=True)
+class Difference:
+    """How a method differs from pooling at equal tokens, on the same utterances.
+
+    Args:
+        points: of WER, in per cent of the words; negative where the method is better.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    points: float
+    low: float
+    high: float
+
+
+def against(point: Point, reference: Point, *, seed: int = 0) -> Difference | None:
+    """Difference in WER from a reference at equal tokens; None at other budgets.
+
+    In points, not in per cent of the reference's errors, of which there may be none.
+    """
     if not matched(point, reference) or sum(point["words"]) == 0:
         return None
-    return bootstrap.compare(
-        reference["edits"], point["edits"], point["words"], samples=SAMPLES, seed=seed
-    )
+    more = [b - a for a, b in zip(reference["edits"], point["edits"], strict=True)]
+    span = bootstrap.interval(more, point["words"], samples=SAMPLES, seed=seed)
+    return Difference(100 * sum(more) / sum(point["words"]), 100 * span.low, 100 * span.high)
 
 
 def area(points: Sequence[tuple[float, float]]) -> float:
@@ -84,77 +110,118 @@ def least_tokens(
     return min(enough, default=math.nan)
 
 
-def verdict(found: bootstrap.Comparison | None) -> str:
+def verdict(found: Difference | None) -> str:
     """A cell: better, worse, or undecided where the interval holds zero."""
     if found is None:
         return "other budget"
-    low, high = found.interval.low, found.interval.high
-    span = f"{100 * found.relative:+.0f} % ({_per_cent(low)} to {_per_cent(high)})"
-    if low <= 0 <= high:
+    span = f"{found.points:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    if found.low <= 0 <= found.high:
         return f"undecided, {span}"
-    return f"{'better' if high < 0 else 'worse'}, {span}"
+    return f"{'better' if found.high < 0 else 'worse'}, {span}"
 
 
-def _per_cent(value: float) -> str:
-    return f"{100 * value:+.0f}" if math.isfinite(value) else "inf"
+def peer(name: str, runs: Mapping[str, Run]) -> str:
+    """The pooling that a run is compared with: tuned for as many steps if it was tuned itself."""
+    return "pool" + TUNED if name.endswith(TUNED) and "pool" + TUNED in runs else "pool"
 
 
 def table(runs: Sequence[Run], task: str, condition: str) -> str:
     """Markdown: a line a run, a column a budget of pooling."""
     by_name = {run["name"]: run for run in runs}
-    reference = curve(by_name["pool"], task, condition)
+    reference = curve(by_name["pool"], task, condition) if "pool" in by_name else None
+    if reference is None or not reference.points:
+        return "`pool` is not measured here yet, and nothing can be compared."
     free = curve(by_name["none"], task, condition).xy if "none" in by_name else []
+    ceiling = min(y for _, y in [*free, reference.xy[-1]])
     budgets = [point["tokens_per_second"] for point in reversed(reference.points)]
     head = ["method", *(f"{b:.1f} tokens/s" for b in budgets), "mean WER", "iso-WER tokens/s"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for run in runs:
         own = curve(run, task, condition)
-        cells = []
-        for point in reversed(reference.points):
-            same = [p for p in own.points if p["step"] == point["step"]]
-            if not same:
-                cells.append("-")
-                continue
-            text = f"{100 * wer(same[0]):.1f}"
-            if run["name"] != "pool":
-                text += f": {verdict(against(same[0], point))}"
-            cells.append(text)
-        least = least_tokens(own.xy, min(y for _, y in free)) if free else math.nan
+        if not own.points:
+            continue
+        against_name = peer(run["name"], by_name)
+        theirs = curve(by_name[against_name], task, condition)
+        cells = [
+            _cell(run["name"], own, theirs, point["step"], against_name)
+            for point in reversed(reference.points)
+        ]
+        least = least_tokens(own.xy, ceiling)
         lines.append(
             f"| {run['name']} | {' | '.join(cells)} | {_number(area(own.xy))} | {_number(least)} |"
         )
     return "\n".join(lines)
 
 
+def _cell(name: str, own: Curve, theirs: Curve, step: int, peer_name: str) -> str:
+    """Error rate at a step, and how it compares with pooling's there."""
+    same = [p for p in own.points if p["step"] == step]
+    if not same:
+        return "-"
+    text = f"{100 * wer(same[0]):.1f}"
+    if name == peer_name:
+        return text
+    other = [p for p in theirs.points if p["step"] == step]
+    if "pool" in same[0]:  # pooling at this very number of tokens
+        spent = same[0]["tokens_per_second"]
+        return f"{text}: {verdict(against(same[0], same[0]['pool']))} ({spent:.1f} tokens/s)"
+    found = against(same[0], other[0]) if other else None
+    if found is None and other:
+        return f"{text}: {verdict(None)} ({same[0]['tokens_per_second']:.1f})"
+    return f"{text}: {verdict(found)}"
+
+
 def _number(value: float) -> str:
     return f"{value:.1f}" if math.isfinite(value) else "-"
 
 
+def detail_points(points: Iterable[Point]) -> list[Point]:
+    """The same points, of the words alone that no language model can guess."""
+    out = []
+    for point in points:
+        if "detail_edits" in point:
+            own = {**point, "edits": point["detail_edits"], "words": point["detail_words"]}
+            if "pool" in own:
+                (own["pool"],) = detail_points([own["pool"]])
+            out.append(own)
+    return out
+
+
+def detailed(runs: Sequence[Run]) -> list[Run]:
+    """Runs of the detail-sensitive slice."""
+    return [{**run, "points": detail_points(run["points"])} for run in runs]
+
+
 def silence_table(runs: Iterable[Run]) -> str:
-    """Markdown: words heard where nothing is said, a minute."""
-    lines = ["| method | words a minute of noise |", "|---|---|"]
+    """Markdown: words heard where nothing is said, a minute, by condition, task and step."""
+    runs = list(runs)
+    empty = [p for run in runs for p in run["points"] if not sum(p["words"])]
+    columns = sorted({(p["condition"], p["task"], p["step"]) for p in empty})
+    if not columns:
+        return "No figure yet."
+    names = [f"{condition}, {task}, step {step}" for condition, task, step in columns]
+    lines = [f"| words a minute | {' | '.join(names)} |", "|" + "---|" * (1 + len(names))]
     for run in runs:
-        points = [p for p in run["points"] if p["condition"] == "silence"]
-        if points:
-            heard = sum(sum(p["edits"]) for p in points)
-            minutes = sum(p["seconds"] for p in points) / 60
-            lines.append(f"| {run['name']} | {heard / minutes:.2f} |")
+        found = {(p["condition"], p["task"], p["step"]): p for p in run["points"]}
+        if not any(column in found for column in columns):
+            continue
+        cells = [_heard(found.get(column)) for column in columns]
+        lines.append(f"| {run['name']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _heard(point: Point | None) -> str:
+    return "-" if point is None else f"{60 * sum(point['edits']) / point['seconds']:.2f}"
+
+
 def speed_table(runs: Iterable[Run]) -> str:
-    """Markdown: medians of each stage in milliseconds, or work of a clip at the finest rates."""
+    """Markdown: medians of the toy's two stages in milliseconds."""
     lines = ["| method | compressor, ms | model, ms |", "|---|---|---|"]
-    works = ["| method | prefill, GMAC a clip | RTF |", "|---|---|---|"]
     for run in runs:
         if "timing" in run:
             spent = (1e3 * run["timing"][stage] for stage in ("compressor", "model"))
             lines.append(f"| {run['name']} | {' | '.join(f'{ms:.2f}' for ms in spent)} |")
-        first = [p for p in run["points"] if "prefill_macs" in p and p["step"] == 0]
-        if first:
-            work = first[-1]["prefill_macs"] / 1e9
-            works.append(f"| {run['name']} | {work:.1f} | {first[-1]['rtf']:.2f} |")
-    return "\n".join(lines if len(lines) > 2 else works)
+    return "\n".join(lines)
 
 
 def page(runs: Sequence[Run], title: str) -> str:
@@ -193,11 +260,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     told = [
         f"`{' '.join(runs[0]['command'])}`, seed {runs[0]['seed']}.",
         "",
-        "Error rates in per cent; beside them the relative difference from `pool` at the same "
+        "Error rates in per cent; beside them the difference from `pool`, in points, at the same "
         f"tokens (within {100 * MATCHED:.0f} %) with its 95 % interval, paired by utterance, "
         f"{SAMPLES} draws. What lies inside an interval is not ranked. `mean WER` is the area "
-        "under WER over log tokens; `iso-WER tokens` are the fewest within 5 % of the WER "
-        "without compression.",
+        "under WER over log tokens; `iso-WER tokens` are the fewest within 5 % of the better WER "
+        "of `none` and the finest `pool`. Tuned runs are compared with tuned pooling.",
         "",
     ]
     told += [f"Floors that are missing: {', '.join(missing)}.", ""] if missing else []

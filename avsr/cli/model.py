@@ -62,8 +62,9 @@ def add_compress(parser: argparse._ActionsContainer) -> None:
         parser,
         "--compress",
         metavar="NAME",
-        help="cut the streams by another method, as cluster or keyframe,fine=1; a model that was "
-        "not trained with it warns or refuses (default: the model's own)",
+        help="cut the streams by another method, as cluster or keyframe,fine=1; mine.py:name runs "
+        "a file that registers one; a model that was not trained with it warns or refuses "
+        "(default: the model's own)",
     )
 
 
@@ -122,7 +123,9 @@ def load(args: argparse.Namespace) -> Recogniser:
         raise AvsrError(what, todo="Leave it out.", exit_code=USAGE)
     if getattr(args, "compress", None) is not None:
         try:
-            recogniser.use_compressor(args.compress)
+            from avsr.compress.outside import registered
+
+            recogniser.use_compressor(registered(args.compress))
         except AvsrError as error:
             error.exit_code = USAGE
             raise

@@ -15,6 +15,7 @@ from avsr.compress.merge import Affinity, Atome, WindowMerge
 from avsr.compress.novelty import Novelty
 from avsr.compress.plans import Grouping
 from avsr.compress.qformer import QFormer
+from avsr.compress.select import Select
 
 __all__ = [
     "Affinity",
@@ -38,6 +39,7 @@ __all__ = [
     "Novelty",
     "Pool",
     "QFormer",
+    "Select",
     "Stack",
     "Streamer",
     "Stride",

@@ -117,8 +117,13 @@ class NotCausalError(ConfigError):
 class Streamer(Protocol):
     """A compressor at work on a batch of live streams; one object holds the state of one batch."""
 
-    def step(self, s: TokenStream) -> TokenStream:
-        """Take the next frames of every row, give out the tokens they complete."""
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
+        """Take the next frames of every row, give out the tokens they complete.
+
+        Args:
+            s: next frames [B, T, D], each row of its own length, with times that go on.
+            g: what guides these frames; the frames of another modality that have come since.
+        """
         ...
 
     def flush(self) -> TokenStream:
@@ -154,6 +159,11 @@ class Compressor(nn.Module):
         """Fields of the guide that it looks at, as it is set up."""
         return frozenset({"other"} if "guide" in self.card.needs else ())
 
+    @property
+    def meets(self) -> Meets:
+        """Whether it meets a budget as it is set up; some settings outrank it."""
+        return self.card.meets
+
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens for input tokens of a width."""
         return width
@@ -176,6 +186,18 @@ class Compressor(nn.Module):
     ) -> list[TokenStream]:
         """The stream at several budgets; the same as one call for each, work shared if it can."""
         return [self(s, b, g) for b in budgets]
+
+    def loss(self, s: TokenStream, counts: Tensor) -> Tensor | None:
+        """What training adds to the text's loss for this compressor's own sake, weighted.
+
+        Args:
+            s: the stream before the cut; rows without frames have no say.
+            counts: tokens of each row's transcript [B].
+
+        Returns:
+            A scalar; None for nothing, as most.
+        """
+        return None
 
     def stream(self, b: Budget) -> Streamer:
         """A streaming form at a budget.

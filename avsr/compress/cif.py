@@ -35,7 +35,12 @@ class Cif(Compressor):
 
     Args:
         width: of the tokens D.
+        quantity: weight in training of the loss that teaches the frames of a row to add up to the
+            tokens of its transcript, so that a threshold of 1 fires as often; 0 leaves it out.
         seed: of the weights.
+
+    Raises:
+        ValueError: a negative weight.
     """
 
     card: ClassVar[Card] = Card(
@@ -52,8 +57,11 @@ class Cif(Compressor):
         about="learned weights add up until a token fires",
     )
 
-    def __init__(self, *, width: int, seed: int = 0) -> None:
-        super().__init__(width=width, seed=seed)
+    def __init__(self, *, width: int, quantity: float = 0.1, seed: int = 0) -> None:
+        if not quantity >= 0:
+            raise ValueError(f"quantity must not be negative, got {quantity}")
+        super().__init__(width=width, quantity=quantity, seed=seed)
+        self.quantity = quantity
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.weigh = nn.Linear(width, 1)
@@ -81,13 +89,20 @@ class Cif(Compressor):
         return weight
 
     def quantity_loss(self, s: TokenStream, counts: Tensor) -> Tensor:
-        """Mean over rows of |sum of weights - tokens wanted|, which teaches how often to fire.
+        """Mean over rows of |sum of weights - tokens wanted| by those wanted (Dong & Xu, eq. 8).
 
         Args:
-            s: the stream.
+            s: the stream; rows without frames are left out.
             counts: tokens wanted of each row [B], such as those of its transcript.
         """
-        return (self.alphas(s).sum(1) - counts).abs().mean()
+        heard = s.lengths > 0
+        wanted = counts.to(s.device).clamp(min=1)
+        apart: Tensor = ((self.alphas(s).sum(1) - wanted).abs() / wanted).masked_fill(~heard, 0.0)
+        return apart.sum() / heard.sum().clamp(min=1)
+
+    def loss(self, s: TokenStream, counts: Tensor) -> Tensor | None:
+        """The quantity loss by its weight."""
+        return self.quantity * self.quantity_loss(s, counts) if self.quantity > 0 else None
 
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """[B, T, D] -> [B, N, D]."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged, wide
-from avsr.compress.base import Streamer
+from avsr.compress.base import Guide, Streamer
 from avsr.compress.windows import concat, cut, forget
 from avsr.streams import TokenStream
 
@@ -44,8 +44,12 @@ class CifStreamer(Streamer):
         self._used = torch.zeros(0)  # weight of the first held frame that is spent [B]
         self._owned = torch.zeros(0, dtype=torch.bool)  # whether a token has it already [B]
 
-    def step(self, s: TokenStream) -> TokenStream:
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
         """Take the next frames of every row, give out the tokens they fill.
+
+        Args:
+            s: next frames [B, T, D].
+            g: not looked at.
 
         Raises:
             ValueError: another number of rows than before.

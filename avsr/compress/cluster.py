@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from avsr.compress.base import Card, Guide, compressors
+from avsr.compress.base import Card, Guide, Meets, compressors
 from avsr.compress.density import Weighting, frame_weights
 from avsr.compress.plans import Grouping, from_starts, plain
 from avsr.compress.ward import vanishing
@@ -59,6 +59,11 @@ class Cluster(Grouping):
         super().__init__(weights=weights, share=share, max_span=max_span)
         frame_weights(None, weights, None)  # refuses an unknown one
         self.by, self.share, self.max_span = weights, share, max_span
+
+    @property
+    def meets(self) -> Meets:
+        """Exactly, unless a longest span outranks the budget."""
+        return "exactly" if self.max_span is None else "loosely"
 
     @property
     def reads(self) -> frozenset[str]:

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from avsr.compress.base import Card, Guide, NotCausalError, Streamer, compressors
+from avsr.compress.base import Card, Guide, Streamer, compressors
+from avsr.compress.guided_stream import GuidedStreamer
 from avsr.compress.plans import Grouping, plain, whole, windows
 from avsr.compress.windows import WindowStreamer
 from avsr.errors import ConfigError
@@ -96,11 +97,8 @@ class Weighted(Grouping):
         return frame_weights(s, self.by, g)
 
     def stream(self, b: Budget) -> Streamer:
-        """A streaming form at a whole rate, by energy."""
+        """A streaming form at a whole rate; a density comes with the frames that it weighs."""
         self.check_stream(b)
-        if self.by != "energy":
-            raise NotCausalError(
-                f"compressor {self.card.name!r} streams by energy alone",
-                todo='Build it with by="energy"',
-            )
-        return WindowStreamer(self, b, whole(self, b))
+        if self.by == "energy":
+            return WindowStreamer(self, b, whole(self, b))
+        return GuidedStreamer(self, b, whole(self, b))

@@ -16,11 +16,19 @@ from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
 from avsr.compress.attention import aligned, clean
-from avsr.compress.base import Card, Compressor, Guide, compressors
-from avsr.compress.plans import windows
+from avsr.compress.base import (
+    Card,
+    Compressor,
+    Guide,
+    NotCausalError,
+    Streamer,
+    compressors,
+)
+from avsr.compress.guided_stream import GuidedStreamer
+from avsr.compress.plans import whole, windows
 from avsr.streams import Budget, TokenStream
 
-Source = Literal["cross", "phrases", "prompt"]
+Source = Literal["cross", "phrases", "prompt", "density"]
 
 
 @compressors.register("guided")
@@ -28,13 +36,16 @@ class Guided(Compressor):
     """Weighted mean over windows, weights softmax(beta * s) of each frame's relevance s.
 
     s is the product of two projections, of the frame and of its guide; that of the guide starts at
-    zero, so a fresh one equals `pool`. Where the guide is missing, a row is pooled evenly.
+    zero, so a fresh one equals `pool`. A density, such as a CTC head's 1 - P(blank), is no vector:
+    s is it times a learned number that starts at zero. Where the guide is missing, a row is pooled
+    evenly. The untrained form of the last is `weighted`.
 
     Args:
         width: of the tokens D.
         other_width: of the guide: the other modality's features, or the embeddings of words.
         guide: "cross" for `Guide.other` at the same time, "phrases" for the best of
-            `Guide.phrases`, "prompt" for the mean of `Guide.prompt`.
+            `Guide.phrases`, "prompt" for the mean of `Guide.prompt`, "density" for
+            `Guide.density`.
         inner: width of the projections.
         beta: sharpness of the softmax.
         nested: "yes" takes a softmax over the whole row first and divides by .01, as the released
@@ -55,8 +66,9 @@ class Guided(Compressor):
         contiguous=True,
         trainable=True,
         budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
+        streams=frozenset({"rate"}),
         needs=frozenset({"guide"}),
-        about="windows weighted by the other modality or by words",
+        about="windows weighted by the other modality, words or CTC density",
     )
 
     def __init__(
@@ -84,6 +96,9 @@ class Guided(Compressor):
             seed=seed,
         )
         self.guide, self.beta, self.nested = guide, beta, nested
+        if guide == "density":
+            self.gain = nn.Parameter(torch.zeros(()))
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.of_frame = nn.Linear(width, inner, bias=False)
@@ -103,10 +118,29 @@ class Guided(Compressor):
         plan = windows(s, b)
         return apply(s, plan, self.sharpened(self.relevance(s, g), plan, s))
 
+    def stream(self, b: Budget) -> Streamer:
+        """A streaming form at a whole rate; a window waits for its frames, and for their guide.
+
+        Raises:
+            NotCausalError: the nested softmax, which looks at the whole row.
+        """
+        self.check_stream(b)
+        if self.nested == "yes":
+            raise NotCausalError(
+                f"compressor {self.card.name!r} needs the whole utterance with its nested softmax",
+                todo='Build it with nested="no"',
+            )
+        return GuidedStreamer(self, b, whole(self, b))
+
     def relevance(self, s: TokenStream, g: Guide | None) -> Tensor:
         """Relevance of each frame [B, T], zero where nothing guides."""
-        frames: Tensor = self.of_frame(clean(s).to(self.of_frame.weight.dtype))
         guide = Guide() if g is None else g
+        if self.guide == "density":
+            told = guide.density
+            if told is None:
+                told = s.mask.new_zeros(s.mask.shape, dtype=self.gain.dtype)
+            return self.gain * told.to(self.gain.dtype).masked_fill(~s.mask, 0.0)
+        frames: Tensor = self.of_frame(clean(s).to(self.of_frame.weight.dtype))
         words = {"prompt": guide.prompt, "phrases": guide.phrases}.get(self.guide)
         other = guide.other if self.guide == "cross" else None
         score = frames[..., 0] * 0

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avsr.compress.base import Card, Guide, compressors
+from avsr.compress.base import Card, Guide, Streamer, compressors
 from avsr.compress.cosine import to_previous
 from avsr.compress.density import frame_weights
 from avsr.compress.plans import Grouping, plain
+from avsr.compress.windows import GroupStreamer
 from avsr.streams import Budget, TokenStream
 
 Array = npt.NDArray[Any]
@@ -34,7 +35,7 @@ class Keyframe(Grouping):
        can reach, both d grow or shrink together, and the longest segments are topped up.
 
     At a threshold of similarity a the rule of 1 is cos < a, all segments are coarse, and the number
-    is free.
+    is free; it then streams, and a token waits for the next key frame, `most` seconds at the most.
 
     Args:
         novelty: of a key frame.
@@ -59,6 +60,7 @@ class Keyframe(Grouping):
         contiguous=True,
         trainable=False,
         budgets=frozenset({"rate", "keep", "tokens", "per_second", "threshold"}),
+        streams=frozenset({"threshold"}),
         about="scene cuts, two rates between them",
     )
 
@@ -97,20 +99,24 @@ class Keyframe(Grouping):
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Row by row on the CPU: a row has few segments."""
         new = 1 - to_previous(plain(s))
-        told = new if self.relevance == "novelty" else frame_weights(s, self.relevance, g)
-        assert told is not None
+        free = b.kind == "threshold"  # nobody asks how relevant a segment is
+        told = new
+        if self.relevance != "novelty" and not free:
+            weights = frame_weights(s, self.relevance, g)
+            assert weights is not None
+            told = weights
         out = torch.zeros(s.mask.shape, dtype=torch.long)
         lengths, counts = s.lengths.tolist(), s.resolve(b).tolist()
         scores = zip(new.double().cpu().numpy(), told.double().cpu().numpy(), strict=True)
-        limit = 1 - b.value if b.kind == "threshold" else self.novelty
+        limit = 1 - b.value if free else self.novelty
         for row, (novelty, relevance) in enumerate(scores):
             length = lengths[row]
             if not length:
                 continue
-            hz = s.hz * length / max(1, int(s.size[row].sum()))  # of the tokens, which may be long
+            hz = _hz(s, row, length)
             relevance = np.nan_to_num(relevance[:length], posinf=0.0)
             starts = self.starts(novelty[:length], limit, hz)
-            if b.kind == "threshold":
+            if free:
                 owned = np.ceil(np.diff([*starts, length]) / self.coarse).astype(int)
             else:
                 starts, owned = self._allotted(starts, relevance, length, counts[row])
@@ -125,14 +131,35 @@ class Keyframe(Grouping):
             limit: novelty of a key frame.
             hz: frames per second.
         """
+        keys = self.keys(novelty, limit, hz)
+        between = compensation(keys, len(novelty), self.step * hz)
+        return sorted({*keys, *(frame for gap in between for frame in gap)})
+
+    def keys(self, novelty: Array, limit: float, hz: float) -> list[int]:
+        """Key frames, the first frame among them; arguments as of `starts`."""
         least, most = (max(1, round(seconds * hz)) for seconds in (self.least, self.most))
         keys = [0]
         for frame in range(1, len(novelty)):
             since = frame - keys[-1]
             if (novelty[frame] > limit and since >= least) or since >= most:
                 keys.append(frame)
-        between = compensation(keys, len(novelty), self.step * hz)
-        return sorted({*keys, *(frame for gap in between for frame in gap)})
+        return keys
+
+    def stream(self, b: Budget) -> Streamer:
+        """A streaming form at a threshold; tokens wait for the key frame after them."""
+        self.check_stream(b)
+
+        def before_last_key(held: TokenStream) -> Tensor:
+            new = 1 - to_previous(plain(held))
+            last = [
+                self.keys(
+                    row[:length].double().cpu().numpy(), 1 - b.value, _hz(held, number, length)
+                )
+                for number, (row, length) in enumerate(zip(new, held.lengths.tolist(), strict=True))
+            ]
+            return torch.tensor([keys[-1] for keys in last], device=held.device)
+
+        return GroupStreamer(self, b, before_last_key)
 
     def _allotted(
         self, starts: list[int], relevance: Array, length: int, count: int
@@ -145,6 +172,11 @@ class Keyframe(Grouping):
         sizes = np.diff([*starts, length])
         total = np.add.reduceat(relevance, starts)
         return starts, allot(sizes, total / sizes, count, self.fine, self.coarse)
+
+
+def _hz(s: TokenStream, row: int, length: int) -> float:
+    """Tokens a second of a row, which may be long ones."""
+    return s.hz * length / max(1, int(s.size[row].sum()))
 
 
 def compensation(keys: Sequence[int], frames: int, step: float) -> list[list[int]]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.base import Card, Guide, Streamer, compressors
+from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
 from avsr.compress.cosine import cosine, unit
 from avsr.compress.plans import Grouping, plain, ranked, whole
 from avsr.compress.windows import concat, cut, forget
@@ -87,6 +87,12 @@ class Novelty(Grouping):
         super().__init__(mode=mode, chunk=chunk, memory=memory, past=past, max_gap=max_gap)
         self.mode, self.chunk, self.memory = mode, chunk, memory
         self.past, self.max_gap = past, max_gap
+
+    @property
+    def meets(self) -> Meets:
+        """Exactly, unless frames are kept so that no gap is too long."""
+        bound = self.max_gap is not None and self.mode == "drop"
+        return "loosely" if bound else "exactly"
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Chunk by chunk from the beginning."""
@@ -179,8 +185,12 @@ class NoveltyStreamer(Streamer):
         self._held: TokenStream | None = None
         self._past: _Past | None = None
 
-    def step(self, s: TokenStream) -> TokenStream:
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
         """Take the next frames of every row, give out the tokens of the chunks they complete.
+
+        Args:
+            s: next frames [B, T, D].
+            g: not looked at.
 
         Raises:
             ValueError: another number of rows than before.

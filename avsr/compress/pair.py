@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -57,13 +57,13 @@ def build_pair(
     return nn.ModuleDict(made)
 
 
-def _check_guide(compressor: Compressor) -> None:
+def _check_guide(compressor: Compressor, gives: Collection[str] = ("other",)) -> None:
     """Refuse a compressor that looks for what a model does not give it.
 
     Raises:
         ConfigError: without it, it would pool evenly and nobody would know.
     """
-    lacking = sorted(compressor.reads - {"other"})
+    lacking = sorted(compressor.reads - {*gives})
     if lacking:
         raise ConfigError(
             f"compressor {compressor.card.name!r} is set to be guided by {', '.join(lacking)}, "
@@ -94,13 +94,17 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def foreign(
-    trained: Mapping[str, Any], config: Mapping[str, Any]
+    trained: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    gives: Collection[str] = ("other",),
 ) -> tuple[Compressor, str] | tuple[None, None]:
     """Another compressor for a model, and what must be said about it.
 
     Args:
         trained: configuration that the model was trained with.
         config: what is asked for.
+        gives: fields of the guide that the model fills; "density" with a CTC of its projectors.
 
     Returns:
         The compressor and a warning; None and None for the one the model was trained with.
@@ -120,7 +124,7 @@ def foreign(
             todo=f"Train one with compress: {{name: {card.name}}}, or choose another method.",
         )
     made = build_compressor(wanted, width=1, other_width=1, rates=(1,))
-    _check_guide(made)
+    _check_guide(made, gives)
     if "rate" not in made.card.budgets:
         raise ModelError(
             f"compressor {made.card.name!r} takes no rates, and a model asks for nothing else",
@@ -166,7 +170,7 @@ def token_counts(
 
     Returns:
         Tokens of "audio" and "video" for each row; 0 where a modality is left out. A compressor
-        whose card says that its budget is not met to the token is asked, the others need not be.
+        that may not meet its budget to the token is asked, the others need not be.
     """
     out = [{kind: 0 for kind in KINDS} for _ in rates]
     for kind, s in zip(KINDS, (audio, video), strict=True):
@@ -176,7 +180,7 @@ def token_counts(
             continue
         for rate in {rate for each in rates if (rate := getattr(each, kind)) is not None}:
             budget = Budget.rate(rate)
-            exact = compressor.card.meets == "exactly"
+            exact = compressor.meets == "exactly"
             counts = s.resolve(budget) if exact else compressor(s, budget).lengths
             for row, count in enumerate(counts.tolist()):
                 if getattr(rates[row], kind) == rate:

@@ -61,7 +61,8 @@ class Grouping(Compressor):
 
 def plain(s: TokenStream) -> Tensor:
     """Tokens to decide by: float32 or wider, without gradients, zero at padding [B, T, D]."""
-    return wide(s.x.detach()).masked_fill(~s.mask[..., None], 0.0)
+    x = wide(s.x.detach())
+    return x if bool(s.mask.all()) else x.masked_fill(~s.mask[..., None], 0.0)
 
 
 def whole_rate(b: Budget) -> int | None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
-from avsr.compress.base import Card, Compressor, Guide, Streamer, compressors
+from avsr.compress.base import Card, Compressor, Guide, Meets, Streamer, compressors
 from avsr.compress.plans import evenly, whole
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
@@ -59,6 +59,11 @@ class Pool(Compressor):
             raise ValueError(f"tail must be 'keep' or 'drop', got {tail!r}")
         super().__init__(tail=tail)
         self.tail = tail
+
+    @property
+    def meets(self) -> Meets:
+        """Exactly, unless the tail is dropped."""
+        return "exactly" if self.tail == "keep" else "at most"
 
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """[B, T, D] -> [B, N, D]."""

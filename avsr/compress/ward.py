@@ -9,38 +9,67 @@ cheaper share of all pairs that are cheapest among their own neighbours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 NEVER = 1 << 40
 _SMALL = 1e-6  # of a row's mean |x|^2: among equal costs small neighbours go first
+_PIECE = 1 << 17  # numbers worked on at once: what one step leaves, the next finds in the cache
 
 
-@dataclass
 class _Forest:
-    """Tokens so far, at the place [B * T] of their first frame."""
+    """Tokens so far, at the place [B * T] of their first frame.
 
-    sums: Tensor
-    weight: Tensor
-    span: Tensor
-    small: Tensor  # [B * T], price of size in each row
+    Args:
+        x: tokens [B, T, D].
+        weight: of each [B, T], above zero.
+        span: frames in each [B, T] long.
+        small: price of size in each row [B].
+        max_span: frames of the longest token, None for no limit.
+    """
 
-    def costs(self, left: Tensor, right: Tensor, max_span: int | None) -> Tensor:
+    def __init__(
+        self, x: Tensor, weight: Tensor, span: Tensor, small: Tensor, max_span: int | None
+    ) -> None:
+        self.frames, self.max_span, self.small = x.shape[1], max_span, small
+        self.weight, self.span = weight.reshape(-1).clone(), span.reshape(-1).clone()
+        self.sums = (x * weight[..., None]).reshape(len(self.weight), -1)
+        self._piece = max(1, _PIECE // max(1, self.sums.shape[1]))
+        self._work = tuple(self.sums.new_empty(self._piece, self.sums.shape[1]) for _ in "abc")
+
+    def costs(self, left: Tensor, right: Tensor) -> Tensor:
         """Cost of joining the tokens at these flat places [M]."""
         a, b = self.weight[left], self.weight[right]
-        apart = self.sums[left] / a[:, None] - self.sums[right] / b[:, None]
-        cost = a * b / (a + b) * apart.square().sum(-1) + self.small[left] * (a + b)
-        if max_span is not None:
-            far = self.span[left] + self.span[right] > max_span
+        sizes = a + b
+        apart = a.new_empty(len(a))
+        for start in range(0, len(a), self._piece):
+            part = slice(start, start + self._piece)
+            one = self._means(left[part], a[part], self._work[0])
+            other = self._means(right[part], b[part], self._work[1])
+            square = torch.sub(one, other, out=self._work[2][: len(one)])
+            torch.sum(square.mul_(square), -1, out=apart[part])
+        cost = a * b / sizes * apart + self.small[left // self.frames] * sizes
+        if self.max_span is not None:
+            far = self.span[left] + self.span[right] > self.max_span
             cost = cost.masked_fill(far, float("inf"))
         return cost
 
     def join(self, left: Tensor, right: Tensor) -> None:
         """Add the tokens on the right to those on the left; no place occurs twice."""
-        for held in (self.sums, self.weight, self.span):
+        for start in range(0, len(left), self._piece):
+            part = slice(start, start + self._piece)
+            one, other = (
+                torch.index_select(self.sums, 0, at[part], out=work[: len(at[part])])
+                for at, work in zip((left, right), self._work, strict=False)
+            )
+            self.sums.index_copy_(0, left[part], one.add_(other))
+        for held in (self.weight, self.span):
             held[left] += held[right]
+
+    def _means(self, places: Tensor, weight: Tensor, work: Tensor) -> Tensor:
+        """Means of the tokens at some places [M, D], written into `work`."""
+        sums = torch.index_select(self.sums, 0, places, out=work[: len(places)])
+        return sums.div_(weight[:, None])
 
 
 def vanishing(
@@ -80,10 +109,7 @@ def vanishing(
     tiny = torch.finfo(x.dtype).tiny ** 0.5
     weight = weight.to(x.dtype).clamp(min=tiny)
     forest = _Forest(
-        sums=(x * weight[..., None]).reshape(rows * frames, -1),
-        weight=weight.reshape(-1).clone(),
-        span=(torch.ones_like(order) if span is None else span).reshape(-1).clone(),
-        small=(_SMALL * scale)[:, None].expand(rows, frames).reshape(-1),
+        x, weight, torch.ones_like(order) if span is None else span, _SMALL * scale, max_span
     )
     base = torch.arange(rows, device=x.device)[:, None] * frames
     cost = x.new_full((rows * frames,), float("inf"))  # of the boundary before each token
@@ -93,7 +119,7 @@ def vanishing(
         left, right = (places + base)[:, :-1], (places + base)[:, 1:]  # [B, T' - 1]
         inside = torch.arange(1, places.shape[1], device=x.device) < count[:, None]
         new = inside & (fresh[left] | fresh[right])
-        cost[right[new]] = forest.costs(left[new], right[new], max_span)
+        cost[right[new]] = forest.costs(left[new], right[new])
         fresh.zero_()
         now = cost[right].masked_fill(~inside, float("inf"))
         rank, chosen = cheapest(now, count - least, share)

@@ -5,7 +5,7 @@ Data: chunks of TokenStream -> the tokens that each chunk completes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -69,11 +69,12 @@ class WindowStreamer(_Holding):
         super().__init__(compressor, budget)  # holds fewer frames than a window of each row
         self._rate = int(budget.value) if window is None else window
 
-    def step(self, s: TokenStream) -> TokenStream:
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
         """Take the next frames of every row, give out the tokens they complete.
 
         Args:
             s: next frames [B, T, D], each row of its own length, with times that go on.
+            g: not looked at; what is guided streams by `GuidedStreamer`.
 
         Returns:
             Tokens completed; `owner` counts only the frames that went into them.
@@ -94,14 +95,25 @@ class GroupStreamer(_Holding):
     Args:
         compressor: what decides, frame by frame, whether a group goes on.
         budget: the budget it does that at.
+        closed: frames of each row [B] whose groups no later frame can change, told from the frames
+            held; None for all but the last group.
     """
 
-    def __init__(self, compressor: Planner, budget: Budget) -> None:
+    def __init__(
+        self,
+        compressor: Planner,
+        budget: Budget,
+        closed: Callable[[TokenStream], Tensor] | None = None,
+    ) -> None:
         super().__init__(compressor, budget)  # holds the open group of each row
-        self._plan = compressor.plan
+        self._plan, self._closed = compressor.plan, closed
 
-    def step(self, s: TokenStream) -> TokenStream:
+    def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
         """Take the next frames of every row, give out the groups that ended.
+
+        Args:
+            s: next frames [B, T, D].
+            g: not looked at.
 
         Raises:
             ValueError: another number of rows than before.
@@ -109,10 +121,14 @@ class GroupStreamer(_Holding):
         held = s if self._held is None else concat([self._held, s])
         length, closed = held.lengths, torch.zeros_like(held.lengths)
         if held.mask.shape[1] > 0:
-            plan = self._plan(held, self._budget, None).masked_fill(~held.mask, -1)
-            closed = ((plan < plan.amax(1, keepdim=True)) & held.mask).sum(1)
+            closed = self._ended(held) if self._closed is None else self._closed(held)
         self._held = cut(held, closed, length)
         return self._compressor(cut(held, torch.zeros_like(closed), closed), self._budget)
+
+    def _ended(self, held: TokenStream) -> Tensor:
+        """Frames of each row [B] before its last group."""
+        plan = self._plan(held, self._budget, None).masked_fill(~held.mask, -1)
+        return ((plan < plan.amax(1, keepdim=True)) & held.mask).sum(1)
 
 
 def forget(held: TokenStream | None, rows: Tensor | None) -> TokenStream | None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from avsr.compress import Card, Compressor, Guide, compressors
+from avsr.compress.windows import cut
 from avsr.streams import Budget, TokenStream
 
 HZ = 50.0
@@ -86,6 +87,7 @@ CONFIGS: tuple[dict[str, Any], ...] = (
     {"name": "keyframe"},
     {"name": "novelty", "chunk": 4},
     {"name": "duration"},
+    {"name": "select"},
     {"name": "conv"},
     {"name": "guided"},
     {"name": "hier"},
@@ -99,8 +101,11 @@ VARIANTS: tuple[dict[str, Any], ...] = (  # other settings of these, under the l
     {"name": "affinity", "link": "mean", "weights": "inverse"},
     {"name": "cluster", "weights": "energy"},
     {"name": "keyframe", "relevance": "density"},
+    {"name": "select", "by": "pivot"},
+    {"name": "keyframe", "least": 0.04, "most": 0.1, "step": 0.04},
     {"name": "novelty", "chunk": 4, "memory": None, "past": 0.9},
     {"name": "guided", "nested": "yes"},
+    {"name": "guided", "guide": "density"},
 )
 
 
@@ -121,11 +126,10 @@ MAIN = ("rate", "threshold")  # the other kinds only count differently
 ALIKE = [case for case in BUDGETS if case.budget.kind in MAIN]
 CASES = [case for case in ALIKE if case.config not in VARIANTS]
 LAWFUL = [case for case in CASES if case.config not in LAWLESS]
-WHOLE = {"density"}  # settings of a streaming method that need the whole row after all
 CAUSAL = [
     replace(case, budget=Budget.threshold(1.0)) if case.card.name == "cif" else case
     for case in ALIKE
-    if case.budget.kind in case.card.streams and not WHOLE & {*case.config.values()}
+    if case.budget.kind in case.card.streams and case.config.get("nested") != "yes"
 ]  # a frame may fill one token of a cif, not two
 variants = pytest.mark.parametrize("case", ALIKE, ids=str)
 every = pytest.mark.parametrize("case", CASES, ids=str)
@@ -154,6 +158,27 @@ def guide(s: TokenStream) -> Guide:
     other = TokenStream.from_features(place.sin().expand(len(lengths), -1, -1), lengths, HZ / 2)
     density = (1 + torch.arange(s.mask.shape[1]) % 3).expand(s.mask.shape) / 3
     return Guide(other=other, density=density)
+
+
+def guided_chunks(s: TokenStream, by: int) -> list[tuple[TokenStream, Guide]]:
+    """The stream and its guide in pieces; rows end at their own places.
+
+    Frames of the other modality come in the piece in which they end, the last ones at the end.
+    """
+    whole, out, given = guide(s), [], torch.zeros_like(s.lengths)
+    other, density = whole.other, whole.density
+    assert other is not None
+    assert density is not None
+    cuts = range(0, s.x.shape[1], by)
+    for i in cuts:
+        x = s.x[:, i : i + by]
+        piece = TokenStream.from_features(x, (s.lengths - i).clamp(0, x.shape[1]), HZ, i / HZ)
+        ended = ((other.t1 <= (i + x.shape[1]) / HZ + 1e-6) & other.mask).sum(1)
+        until = other.lengths if i == cuts[-1] else ended
+        part = Guide(other=cut(other, given, until), density=density[:, i : i + by])
+        out.append((piece, part))
+        given = until
+    return out
 
 
 def symbols() -> torch.Tensor:

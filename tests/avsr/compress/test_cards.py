@@ -28,8 +28,22 @@ def test_a_card_that_contradicts_itself_is_refused() -> None:
             replace(Pool.card, **wrong)
 
 
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_live_example_of_the_page_works() -> None:
+    _, example = examples()
+    x = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    chunk = TokenStream.from_features(x, torch.tensor([3]), 50.0)
+    known = {"compressors": compressors, "Budget": Budget, "chunk": chunk}
+    exec(compile(example, str(PAGE), "exec"), known)
+    assert known["tokens"].size.tolist() == [[2]]
+    assert known["rest"].size.tolist() == [[1]]
+
+
 def test_the_example_of_the_page_works() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    example = examples()[0]
     try:
         exec(compile(example, str(PAGE), "exec"), {})
         x = torch.zeros(2, 6, 1)

@@ -6,19 +6,19 @@ import torch
 from avsr.compress import NotCausalError
 from avsr.compress.windows import concat
 from avsr.errors import ConfigError
-from avsr.streams import TokenStream
-from tests.avsr.compress.cases import CAUSAL, CONFIGS, HZ, Case, causal, frames, lawful, off, stream
-
-
-def chunks(s: TokenStream, by: int) -> list[TokenStream]:
-    """The stream in pieces; rows end at their own places."""
-    cuts = range(0, s.x.shape[1], by)
-    return [
-        TokenStream.from_features(
-            s.x[:, i : i + by], (s.lengths - i).clamp(0, s.x[:, i : i + by].shape[1]), HZ, i / HZ
-        )
-        for i in cuts
-    ]
+from tests.avsr.compress.cases import (
+    CAUSAL,
+    CONFIGS,
+    HZ,
+    Case,
+    causal,
+    frames,
+    guide,
+    guided_chunks,
+    lawful,
+    off,
+    stream,
+)
 
 
 @causal
@@ -30,7 +30,7 @@ def test_c16_streaming_equals_the_whole(case: Case) -> None:
 def _equals_the_whole(case: Case, by: int) -> None:
     s = stream()
     streamer = case.compressor.stream(case.budget)
-    parts = [streamer.step(chunk) for chunk in chunks(s, by)]
+    parts = [streamer.step(*chunk) for chunk in guided_chunks(s, by)]
     parts.append(streamer.flush())
     for part in parts:
         part.validate()
@@ -50,13 +50,13 @@ def test_c16_a_streamer_can_be_used_again(case: Case) -> None:
     streamer = case.compressor.stream(case.budget)
     with pytest.raises(ValueError, match="flush"):
         streamer.flush()
-    streamer.step(s)
+    streamer.step(s, guide(s))
     streamer.reset()
-    streamer.step(chunks(s, 7)[0])
+    streamer.step(*guided_chunks(s, 7)[0])
     streamer.reset(torch.tensor([0, 4]))
     left = streamer.flush()
     assert left.lengths[[0, 4]].tolist() == [0, 0]
-    again = [streamer.step(s), streamer.flush()]
+    again = [streamer.step(s, guide(s)), streamer.flush()]
     torch.testing.assert_close(concat(again).x, case.run(s).x, **off(case))
 
 
@@ -78,11 +78,18 @@ def _does_not_know(case: Case, moment: int) -> None:
     later = s.x.clone()
     later[:, moment:] += 1
     a, b = (case.run(v) for v in (s, s.replace(x=later)))
-    ahead = 0 if case.card.signal == "uniform" else 3  # a window, or the first frame unlike it
+    ahead = _ahead(case)
     past = a.mask & (a.t1 <= (moment - ahead) / HZ + 1e-6)
     assert past.any()
     b = b.pad_to(max(a.mask.shape[1], b.mask.shape[1]))
     torch.testing.assert_close(a.x[past], b.x[:, : a.mask.shape[1]][past], **off(case))
+
+
+def _ahead(case: Case) -> int:
+    """Frames that a token may wait for: a window, the first frame unlike it, the next key frame."""
+    if case.card.signal == "uniform":
+        return 0
+    return round(HZ * case.config.get("most", 0.16)) - 1 if case.card.name == "keyframe" else 3
 
 
 @causal
@@ -90,7 +97,8 @@ def test_c19_streams_do_not_mix(case: Case) -> None:
     one, two = stream(), stream(frames(seed=5))
     compressor = case.compressor
     a, b = compressor.stream(case.budget), compressor.stream(case.budget)
-    parts = [(a.step(x), b.step(y)) for x, y in zip(chunks(one, 7), chunks(two, 7), strict=True)]
+    pieces = zip(guided_chunks(one, 7), guided_chunks(two, 7), strict=True)
+    parts = [(a.step(*x), b.step(*y)) for x, y in pieces]
     parts.append((a.flush(), b.flush()))
     for s, own in zip((one, two), zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(concat(own).x, compressor(s, case.budget).x, **off(case))
+        torch.testing.assert_close(concat(own).x, case.run(s).x, **off(case))

@@ -6,6 +6,8 @@ Those of pooling and stacking are in `test_uniform.py`.
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from avsr.compress import (
@@ -15,6 +17,7 @@ from avsr.compress import (
     Keyframe,
     KMeans,
     Novelty,
+    Select,
     Weighted,
     WindowMerge,
     rate_for,
@@ -23,6 +26,7 @@ from avsr.compress.cif import Cif, fired
 from avsr.compress.keyframe import allot, compensation
 from avsr.compress.merge import Atome, halvings
 from avsr.compress.plans import ranked, surjective
+from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 
 A, B = [1.0, 0.0], [0.0, 1.0]
@@ -161,6 +165,42 @@ def test_every_token_gets_a_frame() -> None:
     made = surjective(owner, torch.tensor([5, 3]), torch.tensor([4, 2]))
     assert made[0, :5].tolist() == [0, 0, 1, 2, 3]
     assert made[1, :3].tolist() == [0, 1, 1]
+
+
+def test_selection_takes_what_is_far_apart() -> None:
+    c = [-1.0, 0.0]
+    s = stream([A, A, B, A, c])
+    assert Select()(s, Budget.tokens(3)).owner.tolist() == [[0, -1, 1, -1, 2]]
+    same = Select()(stream([A] * 5), Budget.tokens(3))
+    assert same.owner.tolist() == [[0, 1, 2, -1, -1]]  # no frame is taken twice
+    loud = stream([A, [3.0, 0.0], B, A, [0.0, -1.0]])
+    out = Select(by="pivot", pivots=0.3)(loud, Budget.tokens(3))
+    assert out.owner.tolist() == [[-1, 0, 1, -1, 2]]
+    heard = Guide(received=torch.tensor([[0.1, 0.5, 0.2, 0.9, 0.0]]))
+    by = Select(by="received")
+    assert by(s, Budget.tokens(2), heard).owner.tolist() == [[-1, 0, -1, 1, -1]]
+    with pytest.raises(ConfigError, match="received attention"):
+        by(s, Budget.tokens(2))
+
+
+@given(st.integers(0, 400), st.integers(1, 40), st.sets(st.integers(1, 64), min_size=1))
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+def test_the_schedule_and_the_cap_hold_for_all(frames: int, target: int, rates: set[int]) -> None:
+    assert sum(halvings(frames, target)) == max(0, frames - target)
+    rate, longer = (rate_for(n, target, [*rates]) for n in (frames, frames + 1))
+    assert rate <= longer
+    assert -(-frames // rate) <= target or rate == max(rates)
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=60), st.sampled_from([25.0, 50.0]))
+@settings(max_examples=40, deadline=None, database=None, derandomize=True)
+def test_no_gap_between_key_frames_is_too_long(novelty: list[float], hz: float) -> None:
+    made = Keyframe()
+    keys = made.keys(np.array(novelty), 0.3, hz)
+    gaps = np.diff([*keys, len(novelty)])
+    assert keys[0] == 0
+    assert gaps.max() <= round(made.most * hz)
+    assert (gaps[:-1] >= round(made.least * hz)).all()
 
 
 def test_density_leads() -> None:

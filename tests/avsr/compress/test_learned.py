@@ -3,7 +3,18 @@
 import pytest
 import torch
 
-from avsr.compress import Cif, Compressor, Conv, Guide, Guided, Hier, Pool, QFormer, Stack
+from avsr.compress import (
+    Cif,
+    Compressor,
+    Conv,
+    Guide,
+    Guided,
+    Hier,
+    NotCausalError,
+    Pool,
+    QFormer,
+    Stack,
+)
 from avsr.compress.attention import aligned
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
@@ -91,6 +102,45 @@ def test_a_missing_guide_is_an_even_mean(sound: TokenStream, lips: TokenStream) 
     out = made(sound, Budget.rate(4), Guide(other=lips))
     torch.testing.assert_close(out.x[2], pooled.x[2])  # a row without lips
     assert not torch.allclose(out.x[0], pooled.x[0])
+
+
+def test_windows_do_not_see_one_another(sound: TokenStream, lips: TokenStream) -> None:
+    made = awake(Guided(width=WIDTH, other_width=OTHER))
+    later = sound.x.clone()
+    later[:, 8:12] += 1
+    a, b = (made(s, Budget.rate(4), Guide(other=lips)).x for s in (sound, sound.replace(x=later)))
+    changed = (a != b).any(-1)[0]
+    assert changed.nonzero().flatten().tolist() == [2]
+
+
+def test_a_density_guides_by_one_learned_number(sound: TokenStream) -> None:
+    made, pooled = Guided(width=WIDTH, other_width=OTHER, guide="density"), Pool()
+    told = torch.zeros(3, 100)
+    told[:, 1::4] = 1.0
+    out = made(sound, Budget.rate(4), Guide(density=told))
+    torch.testing.assert_close(out.x, pooled(sound, Budget.rate(4)).x, rtol=1e-5, atol=1e-6)
+    torch.nn.init.constant_(made.gain, 1e4)
+    out = made(sound, Budget.rate(4), Guide(density=told))
+    torch.testing.assert_close(out.x[0, :25], sound.x[0, 1::4])  # the one frame of each window
+
+
+def test_a_guided_stream_forgets_what_it_has_read(sound: TokenStream, lips: TokenStream) -> None:
+    streamer = awake(Guided(width=WIDTH, other_width=OTHER)).stream(Budget.rate(4))
+    for start in range(0, 100, 4):
+        streamer.step(
+            TokenStream.from_features(
+                sound.x[:1, start : start + 4], torch.tensor([4]), 50.0, start / 50
+            ),
+            Guide(
+                other=TokenStream.from_features(
+                    lips.x[:1, start // 2 : start // 2 + 2], torch.tensor([2]), 25.0, start / 50
+                )
+            ),
+        )
+    assert streamer._held.mask.shape[1] == 0
+    assert streamer._other.mask.shape[1] <= 1
+    with pytest.raises(NotCausalError, match="nested"):
+        Guided(width=WIDTH, other_width=OTHER, nested="yes").stream(Budget.rate(4))
 
 
 def test_phrases_and_prompts_guide_too(sound: TokenStream) -> None:

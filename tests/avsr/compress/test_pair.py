@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from avsr.api import Recogniser
-from avsr.compress import Cluster, compressors
+from avsr.compress import Cluster, Guide, Weighted, compressors
 from avsr.compress.pair import build_pair, foreign, parse, token_counts
 from avsr.compress.presets import PRESETS, build_compressor, resolved
+from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.model import View
 from avsr.prepare import Prepared
 from avsr.rates import Rates
+from avsr.streams import Budget
 from avsr.transcript import Transcript
 from tests.tiny import ByteTokenizer, awaken, tiny_features, tiny_model
 
@@ -42,6 +44,25 @@ def test_a_guide_that_a_model_does_not_give_is_refused(text: str) -> None:
         build_pair(parse(text), WIDTHS, RATES)
     with pytest.raises(AvsrError):
         foreign({"name": "pool"}, parse(text))
+
+
+def test_a_density_is_given_where_the_projectors_have_a_ctc(recogniser: Recogniser) -> None:
+    model = recogniser.model
+    table = model.llm.get_input_embeddings().weight
+    known = Recogniser(
+        model, SimpleNamespace(hz=50.0), None, {}, alignment=EmbeddingCtc(table, [5, 6, 7])
+    )
+    known.use_compressor("weighted,by=density")
+    clips = tiny_features((42,))
+    view = [View(0, Rates(16, None))]
+    weighted = model.tokens(clips, view)["audio_16"]
+    told = model.density(clips.audio, "audio")
+    assert told.shape == clips.audio.mask.shape
+    assert told.min() >= 0
+    assert told.std() > 0
+    short = Weighted(by="density")(clips.audio, Budget.rate(16), Guide(density=told))
+    torch.testing.assert_close(weighted.x, model.project(short, "audio", 16).x)
+    assert hear(known).warnings[0].startswith("compressed by 'weighted,by=density'")
 
 
 @pytest.mark.parametrize("config", [{"name": "cluster"}, {"name": "hier"}, {"name": "cif"}, BOTH])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from avsr.compress import Cluster, KMeans
+from avsr.compress import Cluster, KMeans, ward
 from avsr.compress.cluster import lloyd
 from avsr.compress.ward import NEVER, vanishing
 from avsr.streams import Budget, TokenStream
@@ -93,6 +93,38 @@ def test_one_dendrogram_serves_every_rate(lengths: list[int], rate: int, share: 
         assert len(pairs - {(-1, -1)}) == int(fine.lengths[row])  # each fine one in one coarse
         single = Cluster(share=share)(s.select([row]).trim(), Budget.rate(rate))
         assert torch.equal(single.owner[0][:length], fine.owner[row, :length])
+
+
+def slowly(x: Tensor, least: int, share: float) -> list[int]:
+    """The order in which the boundaries of one row vanish, pair by pair; 0 for those that stay."""
+    parts = [[sums, 1.0, start] for start, sums in enumerate(x)]
+    small, order = 1e-6 * x.square().sum() / len(x), [0] * len(x)
+    while len(parts) > least:
+        costs = []
+        for (a, n, _), (b, m, _) in pairwise(parts):
+            costs.append(float(n * m / (n + m) * (a / n - b / m).square().sum() + small * (n + m)))
+        edges = [math.inf, *costs, math.inf]
+        able = [i for i, c in enumerate(costs) if c < edges[i] and c < edges[i + 2]]
+        able = sorted(able, key=lambda i: costs[i])
+        able = able[: min(max(1, math.ceil(share * len(able))), len(parts) - least)]
+        done = len(x) - len(parts)
+        for rank, i in enumerate(able):
+            order[parts[i + 1][2]] = done + rank + 1
+        for i in sorted(able, reverse=True):
+            (a, n, start), (b, m, _) = parts[i], parts[i + 1]
+            parts[i : i + 2] = [[a + b, n + m, start]]
+    return order
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_it_is_the_plain_loop_in_pieces_of_any_size(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, least = phones(60)[None], torch.tensor([9])
+    for piece in (1, 100, 1 << 17):  # numbers at once: a token, six of them, all
+        monkeypatch.setattr(ward, "_PIECE", piece)
+        found = vanishing(x, torch.ones(1, 60), torch.tensor([60]), least, share=share)[0]
+        assert (found + 1).masked_fill(found == NEVER, 0).tolist() == slowly(x[0], 9, share)
 
 
 def test_steady_parts_are_found_exactly() -> None:
