@@ -1,6 +1,6 @@
 """Every method that widens an LLM, by name: its configuration and how it is attached.
 
-A new method is one file beside this one and one line here.
+A new method is one file and one entry here, which the file may make itself: docs/extend/expert.md.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _banks(*banks: Bank) -> Method:
     return Method(attach_banks, start)
 
 
-METHODS: Mapping[str, Method] = {
+METHODS: dict[str, Method] = {
     "mome": Method(attach, lambda common: common.mome),
     "dense": Method(attach_dense, lambda common: DenseConfig(like=common.mome)),
     "lora": Method(attach_lora, lambda common: common.lora),

@@ -264,7 +264,7 @@ def test_counts_are_the_papers(name, paper_llm):
     *widths, rank, low = PAPERS[name]
     llm, number = paper_llm(*widths), list(PAPERS).index(name)
     common = Common(MomeConfig(rank=rank), LoraConfig(rank=low))
-    assert {*COUNTS, "dense"} == set(METHODS)
+    assert {*COUNTS, "dense"} <= set(METHODS)  # one of your own is in no paper
     for method, (active, stored) in COUNTS.items():
         with torch.device("meta"):
             adapter = widen(llm, method, METHODS[method].sizes(common, {}), scales=PAPER)

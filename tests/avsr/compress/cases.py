@@ -1,6 +1,6 @@
 """Every registered compressor with each budget that it takes, and tiny random streams.
 
-A new compressor is added to CONFIGS; everything else follows from its card.
+A new compressor is in CONFIGS as soon as it is registered; all else follows from its card.
 """
 
 import inspect
@@ -94,6 +94,7 @@ CONFIGS: tuple[dict[str, Any], ...] = (
     {"name": "qformer"},
     {"name": "cif"},
 )
+CONFIGS += tuple({"name": n} for n in compressors if n not in {c["name"] for c in CONFIGS})
 VARIANTS: tuple[dict[str, Any], ...] = (  # other settings of these, under the laws they may break
     {"name": "random", "seed": 3},
     {"name": "weighted", "by": "density"},
