@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frontends.ahead import ahead
 from frontends.clip import Clip
 from frontends.errors import RoiError
 from frontends.face_detectors import DetectorName, FaceDetector, make_detector
@@ -32,6 +33,8 @@ LEAST = 0.5  # score of a mesh that is a face
 COUNT_EVERY = 25  # pictures between two looks at how many faces there are
 LOOK_EVERY = 5  # pictures between two thorough searches for a lost face
 PROPER = 0.8  # share of pictures with a face below which the result says so
+AHEAD = 8  # most pictures decoded before they are looked at ...
+AHEAD_BYTES = 2**25  # ... and what they may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +143,10 @@ class LipTracker:
         end = None if count is None else first + count
         follower = _Follower(self._detector, self._mesh, number=self._number)
         weaver = Weaver(places=places)
-        wanted = islice(frames, first, end)
+        assert clip.video is not None  # `_pictures` has looked
+        size = 3 * clip.video.width * clip.video.height
+        most = min(AHEAD, max(1, AHEAD_BYTES // max(1, size)))
+        wanted = ahead(_watched(islice(frames, first, end)), most)
         return LipStream(clip.path, frames, wanted, follower, weaver, self._lock)
 
 
@@ -154,14 +160,14 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
         self,
         where: str,
         reader: Iterator[Frame],
-        frames: Iterator[Frame],
+        frames: Iterator[tuple[Frame, bool]],
         follower: _Follower,
         weaver: Weaver,
         lock: threading.Lock,
     ) -> None:
         self._where, self._reader, self._frames = where, reader, frames
         self._follower, self._weaver, self._lock = follower, weaver, lock
-        self._watch = ShotWatch()
+        self._cuts = 0
         self._made = self._weave()
 
     def __next__(self) -> tuple[NDArray[np.uint8], bool]:
@@ -181,7 +187,7 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
     @property
     def cuts(self) -> int:
         """Changes of view, so far."""
-        return self._watch.cuts
+        return self._cuts
 
     @property
     def jitter(self) -> float:
@@ -228,8 +234,9 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
 
     def _weave(self) -> Iterator[tuple[NDArray[np.uint8], bool]]:
         seen = deque[bool]()
-        for frame in self._frames:
-            if self._watch.cut(frame.image):
+        for frame, new in self._frames:
+            if new:
+                self._cuts += 1
                 self._follower.cut()
             with self._lock:  # one interpreter serves one picture at a time
                 points, track = self._follower.step(frame.image)
@@ -296,6 +303,12 @@ def _square(image: Image) -> NDArray[np.uint8]:
     grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
     how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), dtype=np.uint8)
+
+
+def _watched(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Each picture, with whether the film cuts to it."""
+    watch = ShotWatch()
+    return ((frame, watch.cut(frame.image)) for frame in frames)
 
 
 def _pictures(clip: Clip) -> Iterator[Frame]:
