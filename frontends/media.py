@@ -294,7 +294,11 @@ def _measure(path: Path, limits: Limits, deadline: Deadline) -> None:
                 if lasted * packet.time_base.numerator > (
                     limits.max_seconds * packet.time_base.denominator
                 ):
-                    limits.check_seconds(float(lasted * packet.time_base), str(path))
+                    raise MediaError(
+                        f"the media lasts longer than {limits.max_seconds:g} s",
+                        where=str(path),
+                        todo="Cut it into parts, or raise Limits.max_seconds",
+                    )
             if not some:
                 return
     finally:

@@ -56,7 +56,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_it_is_refused_by_its_length_before_anything_is_decoded(
     tmp_path: Path, added: list[int]
 ) -> None:
-    with pytest.raises(MediaError, match=r"lasts 2[0-9] s, more than 20 s"):
+    with pytest.raises(MediaError, match="lasts longer than 20 s"):
         open_clip(live(tmp_path / "a.webm", 60), limits=Limits(max_seconds=20))
     assert not added
 
