@@ -121,7 +121,7 @@ def gradients_if_adapted(
     """Make a tower's method record gradients only where it has low-rank layers to train."""
 
     @functools.wraps(forward)
-    def run(tower: Any, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    def run(tower: Any, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         if tower.low_rank:
             return forward(tower, *args, **kwargs)
         with torch.no_grad():

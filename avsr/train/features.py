@@ -97,9 +97,10 @@ class FeatureStore:
 
     def warm(self, item: Item, variant: Variant) -> None:
         """Make what can be kept of a clip: features, and the crops for a tower that runs later."""
-        if not isinstance(self.audio_tower, Features):
-            self._sound_of(item, variant)
-        self._lips_of(item, variant)
+        if isinstance(self.audio_tower, Features):  # sound is only decoded: nothing to keep
+            self._lips_of(item, variant)
+        else:
+            self.get(item, variant)
 
     def _sound_of(self, item: Item, variant: Variant) -> NDArray[Any]:
         if isinstance(self.audio_tower, Features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from avsr.config import AvsrConfig
 from avsr.errors import ConfigError
 from avsr.loading import load_model
 from avsr.manifest import read_manifest
+from avsr.train.data import Fresh
 from avsr.train.features import FeatureStore, Variant
 from avsr.train.module import AvsrTask
 from avsr.train.objective import Objective
 from frontends.audio_tower import WhisperTower
+from frontends.avhubert_tower import AvHubertTower
 from frontends.tower_lora import TowerLora
 from frontends.towers import audio_features
 from tests.avsr.train.test_ddp import part
+from tests.frontends.avhuberts import tiny
 from tests.frontends.clips import tone
 
 
@@ -85,6 +89,27 @@ def test_features_made_without_it_are_refused(home):
     task = AvsrTask(home.config(tower_lora={"audio": TowerLora(rank=2)}), dtype="float32")
     with pytest.raises(ConfigError, match="trains the towers"):
         task.training_step(part([0, 1], lips=1), 0)
+
+
+def test_lips_run_through_their_tower_in_the_step(home, tmp_path):
+    AvHubertTower(tiny()).save(tmp_path, dtype=torch.float32)
+    config = home.config(video_tower=str(tmp_path), tower_lora={"video": TowerLora(rank=2)})
+    task = AvsrTask(config, Objective(matryoshka="all"), dtype="float32")
+    task.log = lambda *_, **__: None
+    known = part([0, 1], lips=1)
+    random = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (2, 15, 96, 96), generator=random, dtype=torch.uint8)
+    lips = Fresh(crops, torch.tensor([15, 0]))  # the second clip has none
+    batch = replace(known, features=replace(known.features, video=None), fresh={"video": lips})
+    seen = task.encoded(batch).features.video
+    assert seen.lengths.tolist() == [15, 0]
+    assert torch.equal(seen.x[0], task.model.towers[1](crops[:1], torch.tensor([15]))[0][0])
+    task.training_step(batch, 0).backward()
+    layers = task.model.tower_lora["video"].layers
+    assert all(layer.up.grad.abs().max() > 0 for layer in layers)
+    assert not any(p.requires_grad for p in task.model.towers[1].parameters())
+    none = replace(batch, fresh={"video": Fresh(crops[:, :0], torch.tensor([0, 0]))})
+    assert task.encoded(none).features.video is None
 
 
 @pytest.mark.parametrize(
