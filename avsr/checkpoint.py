@@ -170,6 +170,10 @@ def build_model(
         model = AvsrModel(
             config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
         )
+    if config.tower_lora:
+        towers = load_towers(config, folder)
+        with torch.device(device):
+            model.adapt_towers(*towers, seed=seed)
     if start:
         state: dict[str, Tensor] = {}
         for source in start:

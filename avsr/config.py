@@ -11,6 +11,7 @@ from typing import Any
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
 from experts import Common, LoraConfig, MomeConfig, Row, Task, find_method
+from frontends.tower_lora import TowerLora
 
 PROMPTS: Mapping[Task, str] = {
     "a": "Transcribe speech to text.",
@@ -41,6 +42,8 @@ class AvsrConfig:
         prompts: the instruction of each task.
         ctc_weights: share of each projector's own reading, by CTC, in the search (`avsr.joint`), as
             {"audio_4": 0.3}; the LLM has what is left of 1.
+        tower_lora: sizes of low-rank layers that are trained inside a tower, as
+            {"video": TowerLora(rank=64)}; a tower with some runs anew in every step.
     """
 
     language_model: str = "smollm2-135m-instruct"
@@ -56,6 +59,7 @@ class AvsrConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[Task, str] = field(default_factory=lambda: dict(PROMPTS))
     ctc_weights: Mapping[str, float] = field(default_factory=dict)
+    tower_lora: Mapping[str, TowerLora] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what the types cannot promise of a file."""
@@ -82,6 +86,11 @@ class AvsrConfig:
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"settings must name the method's sizes, got {self.settings!r}")
         self._check_ctc()
+        towers = {"audio", "video"} if self.video_tower is not None else {"audio"}
+        if not isinstance(self.tower_lora, Mapping) or not set(self.tower_lora) <= towers:
+            raise ConfigError(
+                f"tower_lora must be of {', '.join(sorted(towers))}, got {self.tower_lora!r}"
+            )
         try:
             _ = self.sizes
         except (TypeError, ValueError) as error:
@@ -160,4 +169,10 @@ class AvsrConfig:
                         f"{key} of a model's configuration: {error}",
                         todo="The checkpoint may come from a newer version of this package.",
                     ) from error
+        lora = given.get("tower_lora")
+        if isinstance(lora, Mapping):
+            try:
+                given["tower_lora"] = {kind: TowerLora(**sizes) for kind, sizes in lora.items()}
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"tower_lora of a model's configuration: {error}") from error
         return cls(**given)

@@ -47,7 +47,7 @@ def load_model(
     with collector_paused():
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
         alignment = load_alignment(folder, loaded)
-        audio_tower, video_tower = load_towers(loaded.config, folder)
+        audio_tower, video_tower = loaded.towers or load_towers(loaded.config, folder)
     loaded.llm.to(chosen)
     audio_tower.to(chosen)
     for part in (video_tower, alignment):

@@ -212,6 +212,7 @@ class _Track:
     def close(self, lips: Iterator[tuple[Crops, bool]] | None) -> None:
         """Take over what was learnt about the track."""
         if isinstance(lips, LipStream):
+            lips.close()
             self.coverage = lips.coverage
             self.warnings += lips.warnings
             fault = lips.fault()

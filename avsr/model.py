@@ -23,6 +23,8 @@ from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
 from experts import Adapter, Row, Task, widen
+from frontends.tower_lora import attach
+from frontends.towers import AudioTower, LipTower
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class AvsrModel(nn.Module):
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         self._llm = (llm,)  # in a tuple, so that torch does not register the frozen LLM
+        self._towers: tuple[AudioTower, LipTower | None] | None = None
         table = llm.get_input_embeddings().weight
         width = table.shape[1]
         gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
@@ -139,6 +142,31 @@ class AvsrModel(nn.Module):
     def llm(self) -> Any:
         """The frozen language model."""
         return self._llm[0]
+
+    @property
+    def towers(self) -> tuple[AudioTower, LipTower | None] | None:
+        """The towers that this model trains low-rank layers in; None where they are apart."""
+        return self._towers
+
+    def adapt_towers(self, audio: AudioTower, video: LipTower | None, *, seed: int = 0) -> None:
+        """Add the configured low-rank layers to the towers, which then belong to this model.
+
+        Args:
+            audio: encoder of sound.
+            video: encoder of lips.
+            seed: of the layers' initial weights.
+
+        Raises:
+            AvsrError: a tower has no such projections.
+        """
+        towers = {"audio": audio, "video": video}
+        self.tower_lora = nn.ModuleDict(
+            {
+                kind: attach(towers[kind], sizes, seed=seed)
+                for kind, sizes in self.config.tower_lora.items()
+            }
+        )
+        self._towers = (audio, video)
 
     @property
     def adapter(self) -> Adapter:

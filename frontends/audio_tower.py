@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from frontends.errors import AvsrError
 from frontends.log_mel import HOP, SAMPLE_RATE, log_mel
+from frontends.tower_lora import LowRank, gradients_if_adapted
 
 PadMode = Literal["none", "30s"]
 Level = Literal["as is", "utterance"]
@@ -91,6 +92,7 @@ class WhisperTower(nn.Module):
 
     hz = 50.0
     causal = False
+    low_rank: tuple[LowRank, ...] = ()  # see frontends.tower_lora
 
     def __init__(
         self, shape: WhisperShape, *, pad: PadMode = "none", level: Level = "as is"
@@ -165,7 +167,7 @@ class WhisperTower(nn.Module):
         batch = torch.nn.utils.rnn.pad_sequence([m.T for m in mels], batch_first=True)
         return batch.transpose(1, 2), counts
 
-    @torch.no_grad()
+    @gradients_if_adapted
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of waveforms.
 

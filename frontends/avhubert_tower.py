@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from frontends.avhubert import AvHubert, AvHubertShape, normalise
 from frontends.errors import AvsrError
 from frontends.filterbank import stacked_filterbank
+from frontends.tower_lora import LowRank, gradients_if_adapted
 
 __all__ = ["MODEL_TYPE", "AvHubertTower", "is_avhubert"]
 
@@ -38,6 +39,7 @@ class AvHubertTower(nn.Module):
 
     hz = 25.0
     causal = False
+    low_rank: tuple[LowRank, ...] = ()  # see frontends.tower_lora
 
     def __init__(self, net: AvHubert, *, modality: Modality = "video") -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class AvHubertTower(nn.Module):
         """Stay in eval mode: a frozen tower behaves the same inside `fit`."""
         return super().train(False)
 
-    @torch.no_grad()
+    @gradients_if_adapted
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of clips by the tower's modality.
 
@@ -134,7 +136,7 @@ class AvHubertTower(nn.Module):
         counts = torch.tensor([len(row) for row in sound], device=lengths.device)
         return self.net(audio=[self._fits(row) for row in sound]), counts
 
-    @torch.no_grad()
+    @gradients_if_adapted
     def both(
         self, crops: Tensor, frames: Tensor, waves: Tensor, samples: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AvsrError", "MediaError", "RoiError"]
+__all__ = ["AvsrError", "MediaError", "RoiError", "SetupError"]
 
 
 class AvsrError(Exception):
@@ -39,6 +39,20 @@ class MediaError(AvsrError):
 
 class RoiError(AvsrError):
     """A picture in which no mouth can be found."""
+
+
+class SetupError(AvsrError):
+    """Something the work needs is missing here: weights, network, or an optional package.
+
+    Args:
+        what: what is missing, without a full stop.
+        where: the file, package or cache it concerns.
+        todo: what the user can do about it.
+        exit_code: the exit status a command line gives for it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "", exit_code: int = 3) -> None:
+        super().__init__(what, where=where, todo=todo, exit_code=exit_code)
 
 
 def _rebuild(kind: type[AvsrError], what: str, where: str, todo: str, code: int) -> AvsrError:

@@ -6,14 +6,16 @@ follows it, so the crops do not depend on which detector found it first.
 
 from __future__ import annotations
 
+import importlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
-from frontends.errors import RoiError
+from frontends.errors import RoiError, SetupError
 from frontends.faces import BlazeFace, Face, Image
 
 __all__ = [
@@ -22,12 +24,13 @@ __all__ = [
     "Centre",
     "DetectorName",
     "FaceDetector",
+    "MediaPipe",
     "YuNet",
     "make_detector",
 ]
 
-DetectorName = Literal["blazeface", "yunet", "cascade", "centre"]
-DETECTORS: tuple[DetectorName, ...] = ("blazeface", "yunet", "cascade", "centre")
+DetectorName = Literal["blazeface", "yunet", "cascade", "mediapipe", "centre"]
+DETECTORS: tuple[DetectorName, ...] = ("blazeface", "yunet", "cascade", "mediapipe", "centre")
 
 
 class FaceDetector(Protocol):
@@ -131,6 +134,73 @@ class Cascade:
         return _largest_first(faces)
 
 
+class MediaPipe:
+    """MediaPipe's own face detector, from a file of yours: the extra `mediapipe`.
+
+    Its wheel carries no model; any `.tflite` or `.task` of its task "face detector" will do.
+
+    Args:
+        weights: the model's file.
+        threshold: least score of a face.
+
+    Raises:
+        SetupError: mediapipe is not installed, or too old to have tasks.
+        RoiError: the file is none of its models.
+    """
+
+    def __init__(self, *, weights: Path, threshold: float = 0.5) -> None:
+        try:
+            self._mp: Any = importlib.import_module("mediapipe")
+            tasks = importlib.import_module("mediapipe.tasks.python")
+            vision = importlib.import_module("mediapipe.tasks.python.vision")
+        except (ImportError, OSError) as error:
+            raise SetupError(
+                f"the detector mediapipe cannot be imported ({error})",
+                todo="pip install 'avsr[mediapipe]', or choose --detector blazeface",
+            ) from error
+        if not weights.is_file():
+            raise RoiError("no such model of mediapipe", where=str(weights), todo="Name its file")
+        options = vision.FaceDetectorOptions(
+            base_options=tasks.BaseOptions(model_asset_path=str(weights)),
+            min_detection_confidence=threshold,
+        )
+        try:
+            self._net: Any = vision.FaceDetector.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise RoiError("not a face detector of mediapipe", where=str(weights)) from error
+
+    def find(self, image: Image) -> list[Face]:
+        """Return the faces of a picture, the largest first."""
+        height, width = image.shape[:2]
+        shown = self._mp.Image(
+            image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
+        faces = []
+        for found in self._net.detect(shown).detections:
+            box, (one, two) = found.bounding_box, found.keypoints[:2]  # the eyes come first
+            angle = math.atan2((two.y - one.y) * height, (two.x - one.x) * width)
+            x, y = box.origin_x + box.width / 2, box.origin_y + box.height / 2
+            side, score = float(max(box.width, box.height)), float(found.categories[0].score)
+            faces.append(Face(x, y, side, angle, score))
+        return _largest_first(faces)
+
+    def search(self, image: Image) -> list[Face]:
+        """Look at each quarter of the picture too, where a face is larger."""
+        faces = self.find(image)
+        height, width = (length // 2 for length in image.shape[:2])
+        if faces or min(height, width) < 64:
+            return faces
+        for top in (0, height // 2, height):
+            for left in (0, width // 2, width):
+                part = image[top : top + height, left : left + width]
+                faces += [replace(f, x=f.x + left, y=f.y + top) for f in self.find(part)]
+        kept: list[Face] = []
+        for face in _largest_first(faces):  # the quarters overlap
+            if not any(face.overlaps(other, 0.2) for other in kept):
+                kept.append(face)
+        return kept
+
+
 class Centre:
     """No detection: a face is taken to be in the middle, large or less so.
 
@@ -156,10 +226,11 @@ def make_detector(name: DetectorName, *, models: Path, weights: Path | None = No
     Args:
         name: one of `DETECTORS`.
         models: folder of MediaPipe's face models, for "blazeface".
-        weights: file of the detector, which "yunet" needs and "cascade" may have.
+        weights: file of the detector, which "yunet" and "mediapipe" need and "cascade" may have.
 
     Raises:
         RoiError: an unknown name, or what it needs is not here.
+        SetupError: its package is not installed.
     """
     if name == "blazeface":
         return BlazeFace(weights=models)
@@ -169,6 +240,10 @@ def make_detector(name: DetectorName, *, models: Path, weights: Path | None = No
         return YuNet(weights=weights)
     if name == "cascade":
         return Cascade(weights=weights)
+    if name == "mediapipe":
+        if weights is None:
+            raise RoiError("mediapipe needs a model", todo="Give --detector-weights FILE.tflite")
+        return MediaPipe(weights=weights)
     if name == "centre":
         return Centre()
     raise RoiError(f"no face detector {name!r}", todo=f"Choose one of {', '.join(DETECTORS)}")

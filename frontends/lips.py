@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frontends.ahead import ahead
 from frontends.clip import Clip
 from frontends.errors import RoiError
 from frontends.face_detectors import DetectorName, FaceDetector, make_detector
 from frontends.faces import Face, FaceMesh, Image
 from frontends.frames import Frame
-from frontends.roi_align import POINTS, SIDE, Place
+from frontends.roi_align import POINTS, Place, middle
 from frontends.roi_weave import Weaver
-from frontends.shots import ShotWatch
+from frontends.shots import watched
 
 __all__ = ["LipStream", "LipTracker", "Roi", "face_number", "given", "given_stream"]
 
@@ -32,6 +33,8 @@ LEAST = 0.5  # score of a mesh that is a face
 COUNT_EVERY = 25  # pictures between two looks at how many faces there are
 LOOK_EVERY = 5  # pictures between two thorough searches for a lost face
 PROPER = 0.8  # share of pictures with a face below which the result says so
+AHEAD = 8  # most pictures decoded before they are looked at ...
+AHEAD_BYTES = 2**25  # ... and what they may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,33 +143,41 @@ class LipTracker:
         end = None if count is None else first + count
         follower = _Follower(self._detector, self._mesh, number=self._number)
         weaver = Weaver(places=places)
-        wanted = islice(frames, first, end)
-        return LipStream(clip.path, frames, wanted, follower, weaver, self._lock)
+        size = 0 if clip.video is None else 3 * clip.video.width * clip.video.height
+        most = min(AHEAD, max(1, AHEAD_BYTES // max(1, size)))
+        wanted = ahead(watched(islice(frames, first, end)), most)
+        return LipStream(clip.path, frames, wanted, follower, weaver, self._lock, most)
 
 
 class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
     """Mouth crops [96, 96] in order, each with whether the face was tracked in its picture.
 
-    Made by `LipTracker.follow`. What is told of the whole track is known once it is through.
+    Decoding, following and cropping run in a thread each, a few pictures apart. Made by
+    `LipTracker.follow`. What is told of the whole track is known once it is through.
     """
 
     def __init__(
         self,
         where: str,
         reader: Iterator[Frame],
-        frames: Iterator[Frame],
+        frames: Generator[tuple[Frame, bool]],
         follower: _Follower,
         weaver: Weaver,
         lock: threading.Lock,
+        most: int,
     ) -> None:
         self._where, self._reader, self._frames = where, reader, frames
         self._follower, self._weaver, self._lock = follower, weaver, lock
-        self._watch = ShotWatch()
-        self._made = self._weave()
+        self._cuts = 0
+        self._made = self._weave(ahead(self._follow(), most))
 
     def __next__(self) -> tuple[NDArray[np.uint8], bool]:
         """Return the next crop."""
         return next(self._made)
+
+    def close(self) -> None:
+        """Stop: no more crops are wanted."""
+        self._made.close()
 
     @property
     def tracked(self) -> int:
@@ -181,7 +192,7 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
     @property
     def cuts(self) -> int:
         """Changes of view, so far."""
-        return self._watch.cuts
+        return self._cuts
 
     @property
     def jitter(self) -> float:
@@ -226,16 +237,26 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
             todo="Use the sound alone (modality 'a'), or give mouth crops (roi 'given')",
         )
 
-    def _weave(self) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    def _follow(self) -> Iterator[tuple[Image, NDArray[np.float64] | None, int]]:
+        """Each picture with the points of the face, and its number."""
+        with closing(self._frames):
+            for frame, new in self._frames:
+                if new:
+                    self._cuts += 1
+                    self._follower.cut()
+                with self._lock:  # one interpreter serves one picture at a time
+                    points, track = self._follower.step(frame.image)
+                yield frame.image, points, track
+
+    def _weave(
+        self, followed: Generator[tuple[Image, NDArray[np.float64] | None, int]]
+    ) -> Generator[tuple[NDArray[np.uint8], bool]]:
         seen = deque[bool]()
-        for frame in self._frames:
-            if self._watch.cut(frame.image):
-                self._follower.cut()
-            with self._lock:  # one interpreter serves one picture at a time
-                points, track = self._follower.step(frame.image)
-            seen.append(points is not None)
-            for crop in self._weaver.add(frame.image, points, track):
-                yield crop, seen.popleft()
+        with closing(followed):
+            for image, points, track in followed:
+                seen.append(points is not None)
+                for crop in self._weaver.add(image, points, track):
+                    yield crop, seen.popleft()
         for crop in self._weaver.finish():
             yield crop, seen.popleft()
 
@@ -245,7 +266,7 @@ def given_stream(
 ) -> Iterator[tuple[NDArray[np.uint8], bool]]:
     """The same of a clip that already is a mouth crop; see `given`."""
     frames = islice(_pictures(clip), first, None if count is None else first + count)
-    return ((_square(frame.image), True) for frame in frames)
+    return ((middle(frame.image), True) for frame in frames)
 
 
 def face_number(face: str) -> int | None:
@@ -280,22 +301,11 @@ def given(clip: Clip) -> Roi:
     warnings: list[str] = []
     for frame in frames:
         height, width = frame.image.shape[:2]
-        crops.append(_square(frame.image))
+        crops.append(middle(frame.image))
         if height != width and not warnings:
             warnings.append(f"the given crop is {width}x{height}; its middle square is used")
     warnings += getattr(frames, "warnings", ())
     return Roi(np.stack(crops), 1.0, 1, tuple(warnings))
-
-
-def _square(image: Image) -> NDArray[np.uint8]:
-    """The middle square of a picture, grey, 96x96."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    x, y = (width - side) // 2, (height - side) // 2
-    square = np.ascontiguousarray(image[y : y + side, x : x + side])
-    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
-    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), dtype=np.uint8)
 
 
 def _pictures(clip: Clip) -> Iterator[Frame]:

@@ -6,6 +6,7 @@ path -> Clip(audio [S] at 16 kHz, frames on demand).  All files are opened by `o
 from __future__ import annotations
 
 import math
+from itertools import islice
 from pathlib import Path
 from typing import IO, Literal
 
@@ -67,6 +68,8 @@ def open_clip(
     with deadline.running():
         container = open_container(path, limits)
     try:
+        if container.duration is None:
+            _measure(path, limits, deadline)
         reading = _Reading(container, str(path), limits, streams, audio_track)
         if spool is not None:
             reading.sound = SpooledSound(limits, str(path), spool)
@@ -264,6 +267,42 @@ class _Reading:
         both = max((e for e in (self.sound.end, self.end) if math.isfinite(e)), default=0.0)
         whole = (self.container.duration or 0) / av.time_base
         return whole if both < whole - SHORT else None  # the header speaks of the longer track
+
+
+def _measure(path: Path, limits: Limits, deadline: Deadline) -> None:
+    """Hold a file whose header tells no length to the limit, without decoding anything.
+
+    Ten hours of silence take seconds to count and minutes to decode.
+    """
+    with deadline.running():
+        container = open_container(path, limits)
+    try:
+        first: dict[int, int] = {}  # time stamp of each stream's first packet
+        packets = container.demux()
+        while True:
+            with deadline.running():
+                try:
+                    some = list(islice(packets, 1000))
+                except av.error.ExitError:
+                    raise
+                except av.error.FFmpegError:  # where it breaks off is said later
+                    return
+            for packet in some:
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                lasted = packet.pts - first.setdefault(packet.stream_index, packet.pts)
+                if lasted * packet.time_base.numerator > (
+                    limits.max_seconds * packet.time_base.denominator
+                ):
+                    raise MediaError(
+                        f"the media lasts longer than {limits.max_seconds:g} s",
+                        where=str(path),
+                        todo="Cut it into parts, or raise Limits.max_seconds",
+                    )
+            if not some:
+                return
+    finally:
+        container.close()
 
 
 def media_seconds(path: str | Path, *, limits: Limits = Limits()) -> float | None:  # noqa: B008

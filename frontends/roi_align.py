@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["POINTS", "SIDE", "Patch", "Place", "crop", "cut", "place", "smooth", "whole"]
+__all__ = ["POINTS", "SIDE", "Patch", "Place", "crop", "cut", "middle", "place", "smooth", "whole"]
 
 SIDE = 96  # px of the crop
 WINDOW = 4  # pictures on each side of the moving average; of 1 to 6 the steadiest nose on GRID
@@ -139,3 +139,14 @@ def crop(patch: Patch, where: Place) -> NDArray[np.uint8]:
         patch.image, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(made, dtype=np.uint8)
+
+
+def middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle square of a picture (RGB), uint8 grey [96, 96]."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    x, y = (width - side) // 2, (height - side) // 2
+    square = np.ascontiguousarray(image[y : y + side, x : x + side])
+    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), dtype=np.uint8)

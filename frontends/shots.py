@@ -6,11 +6,15 @@ not reach across.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShotWatch"]
+from frontends.clip import Frame
+
+__all__ = ["ShotWatch", "watched"]
 
 SIDE = 32  # px of the thumbnails compared
 ALIKE = 0.5  # correlation of two thumbnails below which they show different views
@@ -36,3 +40,9 @@ class ShotWatch:
         alike = float((a * b).sum()) / spread if spread > 1e-9 else 0.0
         self.cuts += alike < ALIKE
         return alike < ALIKE
+
+
+def watched(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Each picture, with whether the film cuts before it."""
+    watch = ShotWatch()
+    return ((frame, watch.cut(frame.image)) for frame in frames)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from frontends.errors import AvsrError
+from frontends.tower_lora import LowRank, gradients_if_adapted
 
 __all__ = ["KINDS", "SpeechTower", "is_speech_tower"]
 
@@ -36,6 +37,7 @@ class SpeechTower(nn.Module):
 
     hz = 50.0
     causal = False
+    low_rank: tuple[LowRank, ...] = ()  # see frontends.tower_lora
 
     def __init__(self, net: Any, *, level: str = "as is") -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class SpeechTower(nn.Module):
         """Stay in eval mode: a frozen tower behaves the same inside `fit`."""
         return super().train(False)
 
-    @torch.no_grad()
+    @gradients_if_adapted
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of waveforms.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from frontends.errors import AvsrError
+from frontends.tower_lora import LowRank
 
 CROP = 64  # pixels that the encoder sees of each 96-pixel crop: lips and a little of the jaw
 CONTEXT = 5  # frames under the 3D stem
@@ -93,6 +94,7 @@ class LipEncoder(nn.Module):
     """
 
     hz = 25.0
+    low_rank: tuple[LowRank, ...] = ()  # it has no attention that could take some
 
     def __init__(self, shape: LipShape | None = None) -> None:
         super().__init__()

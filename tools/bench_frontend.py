@@ -1,17 +1,22 @@
 """Speed of the front ends: seconds of clip a second of clock, on one thread or several.
 
-    python tools/bench_frontend.py ../shared/data/grid/s1/bbaf2n.mp4 --threads 2
+    python tools/bench_frontend.py ../shared/data/grid/s1/bbaf2n.mp4 --threads 2 --out speed.json
 
-Random weights serve where only time is asked for (AV-HuBERT): no download is needed for them.
+Random weights serve where only time is asked for (AV-HuBERT): no download is needed for them. The
+threads are those of the networks of torch; the lip track has three of its own, one to decode, one
+to follow the face and one to crop. Beside the JSON file a table of the same name ends in .md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ from avsr.weights import pull, resolve
 from frontends.audio_tower import WhisperTower
 from frontends.avhubert import BASE, LARGE, AvHubert
 from frontends.avhubert_tower import AvHubertTower
-from frontends.faces import BlazeFace
+from frontends.faces import BlazeFace, FaceMesh
 from frontends.lips import LipTracker
 from frontends.media import open_clip
 from frontends.video_tower import LipEncoder
@@ -50,12 +55,15 @@ def stages(path: Path, repeat: int) -> dict[str, float]:
     images = [frame.image for frame in clip.frames()]
     models = pull("face-models")
     finder, tracker = BlazeFace(weights=models), LipTracker(weights=models)
+    mesh = FaceMesh(weights=models)
+    face = next(iter(finder.find(images[0])), None)
     crops = torch.from_numpy(tracker.track(clip).crops)[None]
     frames = torch.tensor([crops.shape[1]])
     lips = LipEncoder.from_folder(LIPS)
     found = {
         "decode": timed(lambda: [open_clip(path), list(clip.frames())], repeat),
         "detect": timed(lambda: [finder.find(image) for image in images], repeat),
+        "points": timed(lambda: [face and mesh.read(image, face) for image in images], repeat),
         "track and crop, with decoding": timed(lambda: tracker.track(clip), repeat),
         "lip encoder": timed(lambda: lips(crops, frames), repeat),
     }
@@ -90,10 +98,12 @@ def main() -> None:
     except AvsrError as error:
         raise SystemExit(str(error)) from None
     figures = {
+        "command": " ".join(["python", *sys.argv]),
+        "code": commit(),
         "clip": args.clip.name,
         "seconds": clip.duration,
         "threads": args.threads,
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine(),
         "torch": torch.__version__,
         "clip_seconds_per_second": {k: round(clip.duration / v, 1) for k, v in spent.items()},
     }
@@ -101,6 +111,52 @@ def main() -> None:
         print(f"{name:32} {rate:8.1f}  ({25 * rate:.0f} pictures a second)")
     if args.out is not None:
         args.out.write_text(json.dumps(figures, indent=2) + "\n")
+        args.out.with_suffix(".md").write_text(table(figures))
+
+
+def machine() -> str:
+    """Processor and cores of this machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name.strip()}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """Commit of the code that is measured."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not under version control"
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """The figures as a page."""
+    rows = [
+        f"| {name} | {rate:.1f} | {25 * rate:.0f} |"
+        for name, rate in figures["clip_seconds_per_second"].items()
+    ]
+    return "\n".join(
+        [
+            "# Speed of the front ends",
+            "",
+            f"`{figures['command']}`",
+            "",
+            f"{figures['machine']}; torch {figures['torch']}, {figures['threads']} thread(s);"
+            f" code {figures['code']}; one clip of {figures['seconds']:.1f} s, the least time of"
+            " some runs.",
+            "",
+            "| stage | clip seconds a second | pictures a second |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

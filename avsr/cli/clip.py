@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_clip", "clip_options", "in_options", "meaningless"]
 
 # Named here as well as in frontends.face_detectors, which is too heavy to import for --help.
-DETECTORS = ("blazeface", "yunet", "cascade", "centre")
+DETECTORS = ("blazeface", "yunet", "cascade", "mediapipe", "centre")
 _SECONDS, _PIXELS = 4 * 3600, 4096 * 4096  # of frontends.container.Limits, for --help too
 _FROM_FILES = ("yunet", "cascade")
 
@@ -40,7 +40,13 @@ def add_clip(parser: argparse._ActionsContainer) -> None:
         choices=DETECTORS,
         help="what finds faces (default: %(default)s)",
     )
-    add_option(parser, "--detector-weights", type=Path, metavar="FILE", help="for yunet or cascade")
+    add_option(
+        parser,
+        "--detector-weights",
+        type=Path,
+        metavar="FILE",
+        help="for yunet, cascade or mediapipe",
+    )
     add_option(
         parser, "--audio-track", type=count, metavar="N", help="sound track, from 1 (default: its)"
     )

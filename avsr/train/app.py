@@ -24,6 +24,12 @@ class TrainCLI(LightningCLI):
         """The data read the towers that the model's configuration names."""
         for part in ("language_model", "audio_tower", "video_tower"):
             parser.link_arguments(f"model.model.{part}", f"data.{part}")
+        parser.link_arguments("model.model.tower_lora", "data.fresh", _adapted)
+
+
+def _adapted(tower_lora: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Modalities whose tower is trained, and so has to run in the step."""
+    return tuple(sorted(tower_lora or ()))
 
 
 class Export(Callback):

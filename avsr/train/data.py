@@ -5,14 +5,15 @@ Data: manifest -> Batch(features, texts) of clips of like length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from avsr.language_model import TextTokenizer
@@ -21,6 +22,7 @@ from avsr.model import Features
 from avsr.streams import TokenStream
 from avsr.train.features import FeatureStore, Variant
 from frontends.noise import seed_of
+from frontends.towers import Features as Declared
 
 AUDIO_HZ, VIDEO_HZ = 50.0, 25.0  # frames a second of Whisper and of our lip encoder
 
@@ -80,15 +82,33 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """What a tower that runs in the step reads, one row a clip.
+
+    Args:
+        inputs: waves [B, S] float32 at 16 kHz, or mouth crops [B, T, 96, 96] uint8.
+        lengths: samples or pictures a row [B]; 0 for a clip without lips.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device) -> Fresh:
+        """The same on a device."""
+        return Fresh(self.inputs.to(device), self.lengths.to(device))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Clips ready for the model.
 
     Args:
         items: the clips.
-        features: their tower features.
+        features: their tower features; None of a modality in `fresh`.
         texts: transcript token ids [S] of each clip, without EOS.
         draw: seed for what the training step draws (tasks and rates).
         joint: the batch that this one is a part of, None if it is whole.
+        fresh: by "audio" and "video", what towers read that run in the step.
     """
 
     items: tuple[Item, ...]
@@ -96,6 +116,7 @@ class Batch:
     texts: tuple[Tensor, ...]
     draw: int
     joint: Joint | None = None
+    fresh: Mapping[str, Fresh] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its features and texts on a device."""
@@ -103,7 +124,9 @@ class Batch:
         features = Features(
             None if audio is None else audio.to(device), None if video is None else video.to(device)
         )
-        return replace(self, features=features, texts=tuple(t.to(device) for t in self.texts))
+        fresh = {kind: inputs.to(device) for kind, inputs in self.fresh.items()}
+        texts = tuple(t.to(device) for t in self.texts)
+        return replace(self, features=features, texts=texts, fresh=fresh)
 
 
 @dataclass(frozen=True)
@@ -114,6 +137,7 @@ class _Sample:
     text: Tensor
     joint: Joint | None = None
     hz: tuple[float, float] = (AUDIO_HZ, VIDEO_HZ)
+    fresh: frozenset[str] = frozenset()
 
 
 def hide(
@@ -159,16 +183,23 @@ class ClipDataset(Dataset[_Sample]):
         found = self.store.get(item, variants[(first + epoch) % len(variants)])
         audio, video = found.audio, found.video
         hz = self._rates()
-        if self.masks is not None:
+        fresh = self.fresh
+        if self.masks is not None and not fresh:  # those are masked by their variant's damage
             shift = int(rng.integers(0, 4))  # pooling windows fall elsewhere each time
             audio = hide(audio[min(shift, len(audio) - 1) :], hz[0], self.masks, rng)
             if video is not None:
                 cut = min(int(shift * hz[1] / hz[0]), len(video) - 1)
                 video = hide(video[cut:], hz[1], self.masks, rng)
         text = torch.tensor(self.tokenizer.encode(" " + item.text))
-        lips = np.zeros((0, self._video_width()), np.float16) if video is None else video
+        lips = self._no_lips() if video is None else video
         joint = key[2] if len(key) > 2 else None
-        return _Sample(item, _float(audio), _float(lips), text, joint, hz)
+        return _Sample(item, _float(audio), _float(lips), text, joint, hz, fresh)
+
+    @property
+    def fresh(self) -> frozenset[str]:
+        """Modalities whose tower runs in the step."""
+        towers = {"audio": self.store.audio_tower, "video": self.store.video_tower}
+        return frozenset(k for k, tower in towers.items() if isinstance(tower, Declared))
 
     def has_lips(self, index: int) -> bool:
         """Whether a clip's lips are read."""
@@ -179,28 +210,38 @@ class ClipDataset(Dataset[_Sample]):
         lips = self.store.video_tower
         return self.store.audio_tower.hz, VIDEO_HZ if lips is None else lips.hz
 
-    def _video_width(self) -> int:
+    def _no_lips(self) -> NDArray[Any]:
         tower = self.store.video_tower
-        return 1 if tower is None else tower.width
+        if isinstance(tower, Declared):
+            return np.zeros((0, 96, 96), np.uint8)
+        return np.zeros((0, 1 if tower is None else tower.width), np.float16)
 
 
-def _float(array: NDArray[np.float16]) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32))
+def _float(array: NDArray[Any]) -> Tensor:
+    """Features are float16 on disk and float32 in a batch; crops stay what they are."""
+    return torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
 
 
 def collate(samples: Sequence[_Sample], draw: int = 0) -> Batch:
     """Pad samples into a batch."""
-    joint = samples[0].joint
+    joint, fresh, hz = samples[0].joint, samples[0].fresh, samples[0].hz
+    rows = {"audio": [s.audio for s in samples], "video": [s.video for s in samples]}
     return Batch(
         items=tuple(s.item for s in samples),
         features=Features(
-            _stream([s.audio for s in samples], samples[0].hz[0]),
-            _stream([s.video for s in samples], samples[0].hz[1]),
+            None if "audio" in fresh else _stream(rows["audio"], hz[0]),
+            None if "video" in fresh else _stream(rows["video"], hz[1]),
         ),
         texts=tuple(s.text for s in samples),
         draw=draw if joint is None else joint.draw,
         joint=joint,
+        fresh={kind: _fresh(rows[kind]) for kind in sorted(fresh)},
     )
+
+
+def _fresh(rows: Sequence[Tensor]) -> Fresh:
+    lengths = torch.tensor([len(row) for row in rows])
+    return Fresh(pad_sequence(list(rows), batch_first=True), lengths)
 
 
 def _stream(rows: Sequence[Tensor], hz: float) -> TokenStream | None:

@@ -19,7 +19,12 @@ from avsr.train.loader import Loader
 from avsr.train.sampler import BucketSampler
 from avsr.weights import resolve
 from frontends.lips import LipTracker
-from frontends.towers import open_audio_tower, open_video_tower
+from frontends.towers import (
+    audio_features,
+    open_audio_tower,
+    open_video_tower,
+    video_features,
+)
 
 
 class SpeechData(lightning.LightningDataModule):
@@ -42,6 +47,8 @@ class SpeechData(lightning.LightningDataModule):
         max_clips: most clips in a batch.
         workers: loader processes.
         seed: of order, variants and masks.
+        fresh: modalities whose tower runs in the step, because it is trained too (`tower_lora`):
+            nothing of them is cached but the mouth crops.
     """
 
     def __init__(
@@ -59,8 +66,10 @@ class SpeechData(lightning.LightningDataModule):
         max_clips: int = 32,
         workers: int = 0,
         seed: int = 0,
+        fresh: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        self.fresh = fresh
         self.corpora, self.held_out = train, held_out
         self.language_model, self.audio_tower = language_model, audio_tower
         self.video_tower = video_tower
@@ -76,10 +85,13 @@ class SpeechData(lightning.LightningDataModule):
             noise = read_noise(self.noise) if self.noise is not None else {}
             if self.babble:
                 noise |= make_babble(self.corpora[0].manifest, self.babble, self.seed)
+            sound = resolve(self.audio_tower)
+            hears = audio_features if "audio" in self.fresh else open_audio_tower
+            sees = video_features if "video" in self.fresh else open_video_tower
             self._store = FeatureStore(
                 self.cache,
-                open_audio_tower(resolve(self.audio_tower)),
-                open_video_tower(video_folder(lips)) if lips is not None else None,
+                hears(sound),
+                sees(video_folder(lips)) if lips is not None else None,
                 LipTracker(weights=Path(resolve("face-models"))) if lips is not None else None,
                 noise,
             )
@@ -163,7 +175,7 @@ class SpeechData(lightning.LightningDataModule):
             chosen = read_manifest(corpus.manifest, _keeps(corpus, "validation"))
             jobs += [(item, Variant()) for item in chosen]
         for item, variant in jobs:
-            store.get(item, variant)
+            store.warm(item, variant)
 
 
 def _keeps(corpus: Corpus, split: str) -> Callable[[Item], bool]:

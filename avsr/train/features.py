@@ -24,7 +24,7 @@ from frontends.damage import Damage
 from frontends.lips import LipTracker, given
 from frontends.media import open_clip
 from frontends.noise import babble, mix, seed_of
-from frontends.towers import AudioTower, LipTower
+from frontends.towers import AudioTower, Features, LipTower
 
 Array = NDArray[np.float32]
 HALF = np.float16
@@ -51,15 +51,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """Tower features of one clip.
+    """Tower features of one clip, or what a tower that runs in the step will read.
 
     Args:
-        audio: [Ta, Da] at the audio tower's rate.
-        video: [Tv, Dv] at the video tower's, None without lips.
+        audio: [Ta, Da] at the audio tower's rate; a wave [S] at 16 kHz of a tower that is read
+            fresh.
+        video: [Tv, Dv] at the video tower's, or mouth crops [T, 96, 96]; None without lips.
     """
 
-    audio: NDArray[np.float16]
-    video: NDArray[np.float16] | None
+    audio: NDArray[Any]
+    video: NDArray[Any] | None
 
 
 class FeatureStore:
@@ -67,8 +68,8 @@ class FeatureStore:
 
     Args:
         folder: cache on disk.
-        audio_tower: encoder of sound.
-        video_tower: encoder of lips, None to leave lips out.
+        audio_tower: encoder of sound; its `Features` do where a step runs the tower itself.
+        video_tower: encoder of lips, None to leave lips out; or the same.
         tracker: finds mouths, needed with a video tower.
         noise: waveforms to mix from, by name.
     """
@@ -76,8 +77,8 @@ class FeatureStore:
     def __init__(
         self,
         folder: Path | str,
-        audio_tower: AudioTower,
-        video_tower: LipTower | None = None,
+        audio_tower: AudioTower | Features,
+        video_tower: LipTower | Features | None = None,
         tracker: LipTracker | None = None,
         noise: Mapping[str, Array] | None = None,
     ) -> None:
@@ -87,11 +88,23 @@ class FeatureStore:
         self.noise = dict(noise or {})
         self._damages: dict[str, Damage] = {}
         self._audio_key = _fingerprint(audio_tower)
-        self._video_key = _fingerprint(video_tower) if video_tower is not None else ""
+        self._video_key = _fingerprint(video_tower)
         self._noise_key = _digest(*(self.noise[k].tobytes() for k in sorted(self.noise)))
 
     def get(self, item: Item, variant: Variant) -> ClipFeatures:
-        """Features of a clip, from disk if they were made before."""
+        """Features of a clip, from disk if they were made before; what is read fresh never is."""
+        return ClipFeatures(self._sound_of(item, variant), self._lips_of(item, variant))
+
+    def warm(self, item: Item, variant: Variant) -> None:
+        """Make what can be kept of a clip: features, and the crops for a tower that runs later."""
+        if isinstance(self.audio_tower, Features):  # sound is only decoded: nothing to keep
+            self._lips_of(item, variant)
+        else:
+            self.get(item, variant)
+
+    def _sound_of(self, item: Item, variant: Variant) -> NDArray[Any]:
+        if isinstance(self.audio_tower, Features):
+            return self._wave(item, variant)
         settings, noise = f"tempo {variant.tempo}", ""
         damage = self._damage(variant)
         if damage is not None and damage.touches("sound"):
@@ -99,19 +112,22 @@ class FeatureStore:
         if variant.snr_db is not None:
             settings += f" snr {variant.snr_db} {variant.name}"
             noise = self._noise_key
-        clip = _identity(item)
-        audio = self._cached(
-            _digest(clip, self._audio_key, settings, noise), lambda: self._audio(item, variant)
-        )
-        video = None
-        if item.has_video and self.video_tower is not None:
-            looks = f"mirror {variant.mirror} tempo {variant.tempo}"
-            if damage is not None and damage.touches("lips"):
-                looks += f" damage {variant.name} {damage.key('lips')}"
-            video = self._cached(
-                _digest(clip, self._video_key, looks), lambda: self._video(item, variant)
-            )
-        return ClipFeatures(audio, video)
+        key = _digest(_identity(item), self._audio_key, settings, noise)
+        found: NDArray[Any] = self._cached(key, lambda: self._audio(item, variant))
+        return found
+
+    def _lips_of(self, item: Item, variant: Variant) -> NDArray[Any] | None:
+        if not item.has_video or self.video_tower is None:
+            return None
+        if isinstance(self.video_tower, Features):
+            return self._seen(item, variant)
+        looks = f"mirror {variant.mirror} tempo {variant.tempo}"
+        damage = self._damage(variant)
+        if damage is not None and damage.touches("lips"):
+            looks += f" damage {variant.name} {damage.key('lips')}"
+        key = _digest(_identity(item), self._video_key, looks)
+        found: NDArray[Any] = self._cached(key, lambda: self._video(item, variant))
+        return found
 
     def crops(self, item: Item) -> NDArray[np.uint8]:
         """Mouth crops [T, 96, 96] of a clip; kept apart, since every encoder reads the same."""
@@ -149,7 +165,8 @@ class FeatureStore:
         os.replace(part, path)
         return array
 
-    def _audio(self, item: Item, variant: Variant) -> NDArray[np.float16]:
+    def _wave(self, item: Item, variant: Variant) -> Array:
+        """A clip's sound [S] as the variant has it."""
         wave = open_clip(item.path, streams="a").audio
         if wave is None:
             raise ConfigError("a clip of the manifest has no sound", where=str(item.path))
@@ -165,13 +182,17 @@ class FeatureStore:
                 raise ConfigError("a variant wants noise, but no noise was given")
             noise = self.noise[names[int(rng.integers(len(names)))]]
             wave = mix(wave, noise, snr_db=float(rng.uniform(*variant.snr_db)), seed=seed)
-        sound = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+        return np.ascontiguousarray(wave, dtype=np.float32)
+
+    def _audio(self, item: Item, variant: Variant) -> NDArray[np.float16]:
+        assert not isinstance(self.audio_tower, Features)
+        sound = torch.from_numpy(self._wave(item, variant))
         features, _ = self.audio_tower(sound[None], torch.tensor([len(sound)]))
         out: NDArray[np.float16] = features[0].numpy().astype(HALF)
         return out
 
-    def _video(self, item: Item, variant: Variant) -> NDArray[np.float16]:
-        assert self.video_tower is not None
+    def _seen(self, item: Item, variant: Variant) -> NDArray[np.uint8]:
+        """A clip's mouth crops as the variant has them."""
         crops = self.crops(item)
         damage = self._damage(variant)
         if damage is not None:
@@ -181,6 +202,12 @@ class FeatureStore:
         if variant.tempo != 1.0:
             index = (np.arange(round(len(crops) / variant.tempo)) * variant.tempo).round()
             crops = crops[index.astype(int).clip(0, len(crops) - 1)]
+        return np.ascontiguousarray(crops)
+
+    def _video(self, item: Item, variant: Variant) -> NDArray[np.float16]:
+        assert self.video_tower is not None
+        assert not isinstance(self.video_tower, Features)
+        crops = self._seen(item, variant)
         with torch.no_grad():
             frames = torch.from_numpy(crops)[None]
             features, _ = self.video_tower(frames, torch.tensor([len(crops)]))
@@ -232,8 +259,10 @@ def make_babble(manifest: Path | str, count: int, seed: int) -> dict[str, Array]
     return out
 
 
-def _fingerprint(tower: torch.nn.Module) -> str:
-    """Digest of a tower's weights."""
+def _fingerprint(tower: torch.nn.Module | Features | None) -> str:
+    """Digest of a tower's weights; of one that runs elsewhere nothing is kept."""
+    if tower is None or isinstance(tower, Features):
+        return ""
     return _digest(*(p.detach().cpu().numpy().tobytes() for p in tower.state_dict().values()))
 
 

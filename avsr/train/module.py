@@ -19,6 +19,7 @@ from torch import Tensor
 from avsr.checkpoint import ALIGNMENT, build_model, save_alignment, save_model
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
+from avsr.errors import ConfigError
 from avsr.manifest import read_manifest
 from avsr.model import AvsrModel, Features, View, task_of
 from avsr.precision import choose_dtype
@@ -115,6 +116,33 @@ class AvsrTask(lightning.LightningModule):
         alone = Rates(rates.audio or audio[0], None)
         return [View(row, rates if lips[row] else alone) for row in range(len(batch.items))]
 
+    def encoded(self, batch: Batch) -> Batch:
+        """The batch with the features of towers that run in the step.
+
+        Raises:
+            ConfigError: those are not the towers that have low-rank layers.
+        """
+        adapted = sorted(self.model.config.tower_lora)
+        if adapted != sorted(batch.fresh):
+            raise ConfigError(
+                f"the model trains the towers {adapted}, but the data reads {sorted(batch.fresh)}"
+                " fresh",
+                todo="Name the same in the model's tower_lora and in data.fresh.",
+            )
+        if self.model.towers is None:
+            return batch
+        towers = dict(zip(("audio", "video"), self.model.towers, strict=True))
+        made: dict[str, TokenStream | None] = {}
+        for kind, fresh in batch.fresh.items():
+            tower = towers[kind]
+            assert tower is not None  # the configuration has looked
+            if int(fresh.lengths.max()) == 0:
+                made[kind] = None
+                continue
+            x, lengths = tower.to(self.device)(fresh.inputs, fresh.lengths)
+            made[kind] = TokenStream.from_features(x, lengths, tower.hz)
+        return replace(batch, features=replace(batch.features, **made))
+
     def _pairs(self) -> dict[Task, list[Rates]]:
         """Rate pairs of each task."""
         audio, video = self.model.rates["audio"], self.model.rates["video"]
@@ -184,6 +212,7 @@ class AvsrTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step over all views of a batch."""
+        batch = self.encoded(batch)
         total = torch.zeros((), device=self.device)
         views = self.views(batch) if self.align_only == "no" else []
         by_views, by_clips = self._shares(batch, len(views))
@@ -279,6 +308,7 @@ class AvsrTask(lightning.LightningModule):
 
     def predict_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> list[Reading]:
         """Transcripts of a batch: by the model, or by its projectors if they alone are trained."""
+        batch = self.encoded(batch)
         if self.align_only == "yes":
             assert self.ctc is not None
             return read_alignment(self.model, self.ctc, batch, self.objective.ctc_rates)

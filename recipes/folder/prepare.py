@@ -10,6 +10,7 @@ split is the first folder's name where that is train, validation (val, valid, de
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def entries(root: Path, split: str, no_text: str, clips: Path | None) -> Iterato
     ]
     if not found:
         raise AvsrError("no media files", where=str(root), todo=f"Known: {', '.join(MEDIA)}")
-    stems = [path.with_suffix("") for path in found]
+    stems = Counter(path.with_suffix("") for path in found)
     for path in found:
         place = path.relative_to(root)
-        alone = stems.count(path.with_suffix("")) == 1  # a.mp4 and a.wav are two clips
+        alone = stems[path.with_suffix("")] == 1  # a.mp4 and a.wav are two clips
         name = (place.with_suffix("") if alone else place).as_posix()
         beside = path.with_suffix(".txt")
         text, fault = "?", None

@@ -1,49 +1,47 @@
 """Write a manifest of LibriSpeech as openslr.org gives it.
 
-    python recipes/librispeech/prepare.py LibriSpeech --out manifest.jsonl
+    python recipes/librispeech/prepare.py LibriSpeech --out manifest.jsonl --max-seconds 36
 
 Subsets become splits by their names: train-* is train, dev-* validation, test-* test. Transcripts
-are lower-cased.
+are lower-cased. Utterances of more than --max-seconds are reported and left out.
 """
 
 import argparse
-import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import librosa
+from avsr.cli.corpus import add_arguments, run
+from avsr.corpus import Entry
+from avsr.errors import AvsrError
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
-def main() -> None:
+def entries(root: Path) -> Iterator[Entry]:
+    """List the corpus; an utterance that is missing is listed with its fault."""
+    texts = sorted(root.rglob("*.trans.txt"))
+    if not texts:
+        raise AvsrError("no *.trans.txt", where=str(root))
+    for file in texts:
+        subset = file.relative_to(root).parts[0]
+        split = SPLITS.get(subset.split("-")[0])
+        if split is None:
+            raise AvsrError(f"{subset!r} is no subset of LibriSpeech", where=str(file))
+        for line in filter(None, file.read_text(encoding="utf-8").splitlines()):
+            name, _, text = line.partition(" ")
+            sound = file.with_name(f"{name}.flac")
+            fault = None if sound.is_file() else "the sound is missing"
+            yield Entry(name, sound, text.lower(), split, name.split("-")[0], fault=fault)
+
+
+def main() -> int:
     """Write the manifest."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    add_arguments(parser)
     args = parser.parse_args()
-    texts = sorted(args.corpus.rglob("*.trans.txt"))
-    if not texts:
-        raise SystemExit(f"no *.trans.txt under {args.corpus}")
-    with open(args.out, "w", encoding="utf-8") as out:
-        for file in texts:
-            subset = file.relative_to(args.corpus).parts[0]
-            split = SPLITS.get(subset.split("-")[0])
-            if split is None:
-                raise SystemExit(f"{subset!r} is no subset of LibriSpeech")
-            for line in file.read_text(encoding="utf-8").splitlines():
-                name, text = line.split(" ", 1)
-                sound = file.with_name(f"{name}.flac")
-                row = {
-                    "id": name,
-                    "corpus": "librispeech",
-                    "split": split,
-                    "speaker": name.split("-")[0],
-                    "audio_filepath": str(sound.resolve()),
-                    "duration": round(librosa.get_duration(path=sound), 3),
-                    "text": text.lower(),
-                }
-                out.write(json.dumps(row) + "\n")
+    return run(args, "librispeech", lambda: entries(args.corpus))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ from avsr.config import PROMPTS, AvsrConfig
 from avsr.errors import ConfigError
 from avsr.projector import ProjectorConfig
 from experts import LoraConfig, MomeConfig
+from frontends.tower_lora import TowerLora
 
 
 def through_json(config):
@@ -33,6 +34,7 @@ def test_every_setting_is_read_back():
         settings={"rank": 2},
         prompts={"a": "Write.", "v": "Read.", "av": "Both."},
         ctc_weights={"audio_25": 0.2},
+        tower_lora={"audio": TowerLora(rank=4, alpha=8.0, targets=("k_proj",))},
     )
     again = through_json(config)
     assert again == config

@@ -174,7 +174,7 @@ def test_detectors_by_name(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model" * 20)
     with pytest.raises(RoiError, match="not a file of YuNet"):
         make_detector("yunet", models=tmp_path, weights=tmp_path / "bad.onnx")
-    assert set(DETECTORS) == {"blazeface", "yunet", "cascade", "centre"}
+    assert set(DETECTORS) == {"blazeface", "yunet", "cascade", "mediapipe", "centre"}
 
 
 def test_a_cascade_where_opencv_has_one():

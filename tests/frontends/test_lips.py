@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -174,3 +175,12 @@ def test_no_face_is_an_error(tracker: LipTracker, kind: str) -> None:
 def test_no_picture_track_is_an_error(tracker: LipTracker) -> None:
     with pytest.raises(RoiError, match="no picture track"):
         tracker.track(Clip("a.wav", 1.0, np.zeros(16_000, dtype=np.float32), None))
+
+
+def test_who_stops_early_leaves_no_thread(tracker: LipTracker, faces: dict[str, Pictures]) -> None:
+    before = threading.active_count()
+    stream = tracker.follow(shown(next(iter(faces.values()))))
+    next(stream)
+    assert threading.active_count() > before
+    stream.close()
+    assert threading.active_count() == before

@@ -1,5 +1,6 @@
 """The command line understands every recipe; every prepare.py writes a manifest that is read."""
 
+import os
 import runpy
 import sys
 from collections import Counter
@@ -41,18 +42,23 @@ def test_there_are_recipes():
 
 
 def prepare(monkeypatch, name, *words):
+    """Run a recipe's script and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["prepare.py", *map(str, words)])
-    runpy.run_path(str(ROOT / "recipes" / name / "prepare.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "recipes" / name / "prepare.py"), run_name="__main__")
+    return end.value.code
 
 
 @pytest.fixture
 def grid(tmp_path):
     """Three speakers of four clips; one has its alignments in a folder beside, as on the site."""
+    film = write_clip(tmp_path / "film.mpg", times=[k / 25 for k in range(30)], codec="mpeg1video",
+                      wave=tone(1.2, 48_000), wave_rate=48_000, wave_codec="mp2")  # fmt: skip
     for speaker in ("s1", "s2", "s31"):
         for k in range(4):
             folder = tmp_path / "grid" / "video" / speaker
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{speaker}clip{k}.mpg").touch()
+            os.link(film, folder / f"{speaker}clip{k}.mpg")
             beside = tmp_path / "grid" / "align" / speaker if speaker == "s2" else folder
             beside.mkdir(parents=True, exist_ok=True)
             lines = (
@@ -65,7 +71,7 @@ def grid(tmp_path):
 def test_grid_is_prepared(grid, tmp_path, monkeypatch):
     out = tmp_path / "manifest.jsonl"
     words = [grid, "--out", out, "--test", "s1:1", "s31", "--validation", "s1:2"]
-    prepare(monkeypatch, "grid", *words)
+    assert prepare(monkeypatch, "grid", *words) == 0
     items = read_manifest(out)
     assert Counter((i.speaker, i.split) for i in items) == {
         ("grid-s1", "test"): 1,
@@ -77,23 +83,36 @@ def test_grid_is_prepared(grid, tmp_path, monkeypatch):
     assert len({i.id for i in items}) == 12
     assert all(i.text == "bin blue" and i.has_video and i.path.is_file() for i in items)
     first = out.read_text()
-    prepare(monkeypatch, "grid", *words)
+    assert all(i.duration == pytest.approx(1.2, abs=0.06) for i in items)
+    assert prepare(monkeypatch, "grid", *words) == 0
     assert out.read_text() == first
     assert '["bin", 0.95, 1.18]' in first
 
 
-def test_grid_without_a_speaker_an_alignment_or_clips_says_so(grid, tmp_path, monkeypatch):
+def test_grid_lists_what_is_missing_or_broken_and_goes_on(grid, tmp_path, monkeypatch, capsys):
     out = tmp_path / "manifest.jsonl"
-    with pytest.raises(SystemExit, match="no speaker 's9'; there are s1, s2, s31"):
-        prepare(monkeypatch, "grid", grid, "--out", out, "--test", "s9")
     (grid / "align" / "s2" / "s2clip0.align").unlink()
-    with pytest.raises(SystemExit, match="no alignment for"):
-        prepare(monkeypatch, "grid", grid, "--out", out, "--test", "s31", "--validation", "s1:1")
-    with pytest.raises(SystemExit, match=r"no \.mpg or \.mp4"):
-        prepare(monkeypatch, "grid", tmp_path / "grid" / "align", "--out", out)
+    (grid / "align" / "s2" / "s2clip1.align").write_text("0 x bin")
+    (grid / "video" / "s2" / "s2clip2.mpg").unlink()
+    (grid / "video" / "s2" / "s2clip2.mpg").write_bytes(b"")
+    assert prepare(monkeypatch, "grid", grid, "--out", out, "--test", "s31", "--validation") == 1
+    said = capsys.readouterr().err
+    assert "3 of 12 entries failed" in said
+    assert "s2/s2clip0: no alignment" in said
+    assert "s2/s2clip1: not an alignment" in said
+    assert "s2/s2clip2: the file is empty" in said
+    assert len(read_manifest(out)) == 9
 
 
-def test_librispeech_is_prepared(tmp_path, monkeypatch):
+def test_grid_without_a_speaker_or_clips_says_so(grid, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "manifest.jsonl"
+    assert prepare(monkeypatch, "grid", grid, "--out", out, "--test", "s9") == 1
+    assert "no speaker 's9'; there are s1, s2, s31" in capsys.readouterr().err
+    assert prepare(monkeypatch, "grid", tmp_path / "grid" / "align", "--out", out) == 1
+    assert "no .mpg or .mp4" in capsys.readouterr().err
+
+
+def test_librispeech_is_prepared(tmp_path, monkeypatch, capsys):
     root, out = tmp_path / "LibriSpeech", tmp_path / "manifest.jsonl"
     for k, subset in enumerate(("train-clean-5", "dev-clean", "test-other")):
         folder = root / subset / f"{10 + k}" / "7"
@@ -101,11 +120,15 @@ def test_librispeech_is_prepared(tmp_path, monkeypatch):
         name = f"{10 + k}-7-0000"
         write_clip(folder / f"{name}.flac", wave=tone(0.5 + k, 16_000), wave_codec="flac")
         (folder / f"{10 + k}-7.trans.txt").write_text(f"{name} IT'S A TEST\n")
-    prepare(monkeypatch, "librispeech", root, "--out", out)
+    assert prepare(monkeypatch, "librispeech", root, "--out", out) == 0
     items = {item.split: item for item in read_manifest(out)}
     assert sorted(items) == ["test", "train", "validation"]
     assert [items[s].speaker for s in ("train", "validation", "test")] == ["10", "11", "12"]
     assert items["validation"].duration == pytest.approx(1.5, abs=0.01)
     assert all(i.text == "it's a test" and i.path.is_file() for i in items.values())
-    with pytest.raises(SystemExit, match=r"no \*\.trans\.txt"):
-        prepare(monkeypatch, "librispeech", tmp_path / "nothing", "--out", out)
+    (root / "test-other" / "12" / "7" / "12-7-0000.flac").unlink()
+    assert prepare(monkeypatch, "librispeech", root, "--out", out) == 1
+    assert "12-7-0000: the sound is missing" in capsys.readouterr().err
+    assert len(read_manifest(out)) == 2
+    assert prepare(monkeypatch, "librispeech", tmp_path / "nothing", "--out", out) == 1
+    assert "no *.trans.txt" in capsys.readouterr().err
