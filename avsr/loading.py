@@ -48,7 +48,6 @@ def load_model(
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
         alignment = load_alignment(folder, loaded)
         audio_tower, video_tower = loaded.towers or load_towers(loaded.config, folder)
-    loaded.llm.to(chosen)
     audio_tower.to(chosen)
     for part in (video_tower, alignment):
         if part is not None:

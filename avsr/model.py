@@ -138,6 +138,19 @@ class AvsrModel(nn.Module):
             for task, text in config.prompts.items()
         }
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "AvsrModel":
+        """As torch's; the frozen parts, which torch does not know, come along to a device.
+
+        A trainer moves a model by `to`; the dtype of the frozen parts stays what they were loaded
+        in.
+        """
+        super()._apply(fn, recurse)
+        device = next(self.parameters()).device
+        for part in (*self._llm, *(self._towers or ())):
+            if part is not None and next(part.parameters()).device != device:
+                part.to(device)
+        return self
+
     @property
     def llm(self) -> Any:
         """The frozen language model."""

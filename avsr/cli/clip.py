@@ -19,7 +19,8 @@ __all__ = ["add_clip", "clip_options", "in_options", "meaningless"]
 # Named here as well as in frontends.face_detectors, which is too heavy to import for --help.
 DETECTORS = ("blazeface", "yunet", "cascade", "mediapipe", "centre")
 _SECONDS, _PIXELS = 4 * 3600, 4096 * 4096  # of frontends.container.Limits, for --help too
-_FROM_FILES = ("yunet", "cascade")
+_NEEDS_FILES = {"yunet": "FILE.onnx", "mediapipe": "FILE.tflite"}
+_FROM_FILES = ("yunet", "cascade", "mediapipe")
 
 
 def add_clip(parser: argparse._ActionsContainer) -> None:
@@ -117,8 +118,8 @@ def meaningless(args: argparse.Namespace) -> str | None:
         return "--audio-track has no meaning with --modality v"
     if weights and args.detector not in _FROM_FILES:
         return f"--detector-weights has no meaning with --detector {args.detector}"
-    if args.detector == "yunet" and not weights:
-        return "--detector yunet needs --detector-weights FILE.onnx"
+    if args.detector in _NEEDS_FILES and not weights:
+        return f"--detector {args.detector} needs --detector-weights {_NEEDS_FILES[args.detector]}"
     return None
 
 

@@ -109,6 +109,16 @@ def test_the_frozen_llm_is_bit_equal_after_training(kind, clips, transcripts):
     assert not any(torch.equal(model.state_dict()[k], v) for k, v in before.items())
 
 
+def test_the_frozen_llm_follows_to_a_device_and_keeps_its_dtype(kind):
+    llm = tiny_llm(kind).bfloat16()
+    model = tiny_model(kind, llm=llm)
+    model.to(torch.float64)
+    assert {p.dtype for p in llm.parameters()} == {torch.bfloat16}
+    model.to("meta")  # as a trainer moves it to a GPU
+    assert {p.device.type for p in (*model.parameters(), *llm.parameters())} == {"meta"}
+    assert {b.device.type for b in llm.buffers()} == {"meta"}
+
+
 def test_loss_of_a_batch_is_the_mean_over_its_sequences_one_by_one(
     trained, clips, views, transcripts
 ):
@@ -294,6 +304,7 @@ def recogniser(trained, monkeypatch):
         assert modality == "auto"
         return Prepared(path, 0.8, path, wave, crops, None, (), {}, sound, lips)
 
+    monkeypatch.setattr("avsr.prepare.sha256_of", lambda path: "hash")  # there is no file
     monkeypatch.setattr(made, "prepare", prepare)
     return made
 
