@@ -69,7 +69,7 @@ def test_mode_all_is_one_forward_of_the_llm_and_one_compression_a_rate(make, mon
     monkeypatch.setattr(
         task.model.compressor,
         "multi",
-        lambda s, budgets: seen["streams"].append(len(budgets)) or multi(s, budgets),
+        lambda s, budgets, guide: seen["streams"].append(len(budgets)) or multi(s, budgets, guide),
     )
     task.train()
     loss = task.training_step(part([0, 1, 2], lips=2), 0)
