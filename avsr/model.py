@@ -144,7 +144,7 @@ class AvsrModel(nn.Module):
         A trainer moves a model by `to`; the dtype of the frozen parts stays what they were loaded
         in.
         """
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = next(self.parameters()).device
         for part in (*self._llm, *(self._towers or ())):
             if part is not None and next(part.parameters()).device != device:
