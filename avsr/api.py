@@ -24,12 +24,13 @@ from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import AvsrError
 from avsr.long import LongReader
-from avsr.model import AvsrModel, Features, View, task_of
+from avsr.model import AvsrModel
 from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
 from avsr.spoken import listener
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
+from avsr.views import Features, View, task_of
 from experts import Task
 from frontends.media import media_seconds
 from frontends.towers import AudioTower, LipTower

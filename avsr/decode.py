@@ -15,7 +15,8 @@ from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.errors import ConfigError
 from avsr.joint import JointScores, read_voices
-from avsr.model import AvsrModel, Features, View
+from avsr.model import AvsrModel
+from avsr.views import Features, View
 
 
 @dataclass(frozen=True)

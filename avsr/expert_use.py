@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from avsr.errors import ModelError
-from avsr.model import AvsrModel, Features, View, task_of
+from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.svg import heat_map
+from avsr.views import Features, View, task_of
 from experts import Mome
 
 __all__ = ["ExpertUse", "Kind", "expert_use", "positions"]

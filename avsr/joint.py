@@ -13,8 +13,8 @@ from torch import Tensor
 
 from avsr.ctc import EmbeddingCtc
 from avsr.ctc_prefix import Prefix, PrefixScorer
-from avsr.model import View
 from avsr.streams import TokenStream
+from avsr.views import View
 
 FLOOR = -20.0  # nats; below it CTC only knows "no", and LLM scores must still differ
 

@@ -22,35 +22,10 @@ from avsr.projector_mixture import build_projector, clear_balance, mean_balance
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
-from experts import Adapter, Row, Task, widen
+from avsr.views import Features, View, task_of
+from experts import Adapter, widen
 from frontends.tower_lora import attach
 from frontends.towers import AudioTower, LipTower
-
-
-@dataclass(frozen=True)
-class Features:
-    """Tower features of a batch of clips; a row without a modality has length 0 there.
-
-    Args:
-        audio: audio stream at 50 Hz [B, Ta, Da], None if no clip has sound.
-        video: video stream at 25 Hz [B, Tv, Dv], None if no clip has lips.
-    """
-
-    audio: TokenStream | None
-    video: TokenStream | None
-
-
-@dataclass(frozen=True)
-class View:
-    """One clip of a batch read at one rate pair; a rate of None leaves the modality out."""
-
-    row: int
-    rates: Rates
-
-    @property
-    def kind(self) -> Row:
-        """The same rates, as the adapter knows them."""
-        return Row(self.rates.audio, self.rates.video)
 
 
 @dataclass(frozen=True)
@@ -72,13 +47,6 @@ class Losses:
     per_view: Tensor
     distil: Tensor | None = None
     compress: Tensor | None = None
-
-
-def task_of(rates: Rates) -> Task:
-    """Which task a rate pair asks for."""
-    if rates.video is None:
-        return "a"
-    return "v" if rates.audio is None else "av"
 
 
 class AvsrModel(nn.Module):

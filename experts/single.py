@@ -85,11 +85,11 @@ def mix_one(
         table = rows.up.view(-1, x.shape[1])
         places = experts.unsqueeze(1) * (shape.rank + 1) + torch.arange(shape.rank + 1)
         out = F.embedding_bag(places.view(1, -1), table, per_sample_weights=gated, mode="sum")
-        return (out if base is None else base + out.to(base.dtype)), choice
-    up = rows.up.index_select(0, experts).view(-1, x.shape[1])  # [A*(r+1), H]
-    if base is not None and base.dtype == up.dtype:
-        return torch.addmm(base, gated, up), choice
-    out = gated @ up
+    else:
+        up = rows.up.index_select(0, experts).view(-1, x.shape[1])  # [A*(r+1), H]
+        if base is not None and base.dtype == up.dtype:
+            return torch.addmm(base, gated, up), choice
+        out = gated @ up
     return (out if base is None else base + out.to(base.dtype)), choice
 
 

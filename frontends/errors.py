@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = ["AvsrError", "MediaError", "RoiError", "SetupError"]
 
 
@@ -12,15 +14,19 @@ class AvsrError(Exception):
         what: what is wrong, without a full stop.
         where: the file, option or place it concerns.
         todo: what the user can do about it.
-        exit_code: the exit status a command line gives for it.
+        exit_code: the exit status a command line gives for it, None for that of its kind.
     """
 
-    def __init__(self, what: str, *, where: str = "", todo: str = "", exit_code: int = 1) -> None:
+    status: ClassVar[int] = 1
+
+    def __init__(
+        self, what: str, *, where: str = "", todo: str = "", exit_code: int | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.todo = todo
-        self.exit_code = exit_code
+        self.exit_code = self.status if exit_code is None else exit_code
 
     def __str__(self) -> str:
         """Return ``what (where). todo`` on one line."""
@@ -42,17 +48,9 @@ class RoiError(AvsrError):
 
 
 class SetupError(AvsrError):
-    """Something the work needs is missing here: weights, network, or an optional package.
+    """Something the work needs is missing here: weights, network, or an optional package."""
 
-    Args:
-        what: what is missing, without a full stop.
-        where: the file, package or cache it concerns.
-        todo: what the user can do about it.
-        exit_code: the exit status a command line gives for it.
-    """
-
-    def __init__(self, what: str, *, where: str = "", todo: str = "", exit_code: int = 3) -> None:
-        super().__init__(what, where=where, todo=todo, exit_code=exit_code)
+    status = 3
 
 
 def _rebuild(kind: type[AvsrError], what: str, where: str, todo: str, code: int) -> AvsrError:

@@ -11,9 +11,10 @@ from transformers import (
 )
 
 from avsr.config import AvsrConfig
-from avsr.model import AvsrModel, Features
+from avsr.model import AvsrModel
 from avsr.projector import ProjectorConfig
 from avsr.streams import TokenStream
+from avsr.views import Features
 from experts import MomeConfig
 
 KINDS = {

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from avsr.compress import Card, Compressor, Guide, Pool, compressors
-from avsr.model import Features
 from avsr.streams import Budget, TokenStream
+from avsr.views import Features
 
 STEPS = 20  # of bisection
 

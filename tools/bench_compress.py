@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _clips(args: argparse.Namespace, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Runs of a trained model, as far as the minutes reach."""
     import bench_clips
+    import bench_readings
 
     bench = bench_clips.Bench(
         model=args.model,
@@ -118,7 +119,7 @@ def _clips(args: argparse.Namespace, facts: Mapping[str, Any]) -> list[dict[str,
     told = {**facts, "bench": bench.facts(reader.recogniser()), "tuning_steps": bench.steps}
     names = list(dict.fromkeys([*FLOORS, *(args.methods or METHODS)]))
     runs = bench_clips.runs_of(names, tuned=args.tuned == "yes")
-    blocks = bench_clips.blocks_of(args.blocks)
+    blocks = bench_readings.blocks_of(args.blocks)
     splits = {item.id: item.split for block in blocks for item in bench.items(block)}
     listed = args.out / "clips.json"
     known = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}

@@ -16,10 +16,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avsr.compress import Guide
-from avsr.model import View
 from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.streams import Budget
+from avsr.views import View
 
 WARM, REPEATS = 3, 7
 STAGES = ("sound tower", "lip tower", "compressor", "projector", "prefill", "whole text")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from avsr.compress.pair import build_pair
-from avsr.model import View, task_of
 from avsr.prepare import Prepared
 from avsr.rates import Rates
+from avsr.views import View, task_of
 
 TASKS = {"a": 0.3, "v": 0.2, "av": 0.5}  # as the default model's own training draws them
 CTC = 0.5

@@ -18,11 +18,11 @@ from compare_suite import Run, Suite
 from compare_train import CACHE, Fit, Place, fit, train
 
 from avsr.errors import ConfigError
-from avsr.model import View
 from avsr.rates import Rates
 from avsr.train.data import ClipDataset, Corpus
 from avsr.train.datamodule import SpeechData
 from avsr.train.loader import Loader
+from avsr.views import View
 from avsr.writers import write_atomic
 
 

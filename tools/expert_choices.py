@@ -15,9 +15,10 @@ from agreement import Choices
 from torch import Tensor
 
 from avsr.expert_use import Kind, positions
-from avsr.model import AvsrModel, Features, View
+from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.streams import TokenStream
+from avsr.views import Features, View
 from experts import Mome
 from experts.attach import find_decoder_layers
 from experts.kernel import Shape, choose

@@ -19,9 +19,10 @@ from avsr.api import Recogniser
 from avsr.config import Task
 from avsr.errors import AvsrError
 from avsr.manifest import Item
-from avsr.model import AvsrModel, Features
+from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.streams import TokenStream
+from avsr.views import Features
 from experts import Mome
 
 CONTROLS = {

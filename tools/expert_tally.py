@@ -17,8 +17,8 @@ from expert_choices import Reading, Router
 from torch import Tensor
 
 from avsr.expert_use import Kind
-from avsr.model import task_of
 from avsr.rates import Rates
+from avsr.views import task_of
 
 HEARD: tuple[Kind, ...] = ("audio", "video", "text")
 DRAWS = 1000

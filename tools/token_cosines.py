@@ -16,9 +16,10 @@ from agreement import overlap
 from expert_tally import mean_interval, rounded
 from torch import Tensor
 
-from avsr.model import AvsrModel, Features, View
+from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
+from avsr.views import Features, View
 
 Stage = Literal["projected", "pooled"]
 

@@ -20,7 +20,7 @@ __all__ = ["add_clip", "clip_options", "in_options", "meaningless"]
 DETECTORS = ("blazeface", "yunet", "cascade", "mediapipe", "centre")
 _SECONDS, _PIXELS = 4 * 3600, 4096 * 4096  # of frontends.container.Limits, for --help too
 _NEEDS_FILES = {"yunet": "FILE.onnx", "mediapipe": "FILE.tflite"}
-_FROM_FILES = ("yunet", "cascade", "mediapipe")
+_FROM_FILES = (*_NEEDS_FILES, "cascade")
 
 
 def add_clip(parser: argparse._ActionsContainer) -> None:

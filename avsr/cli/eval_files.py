@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.cli.eval_table import title
-from avsr.cli.options import add_option, whole
+from avsr.cli.options import add_option
 from avsr.cli.outcome import one_line
-from avsr.cli.score import save
+from avsr.cli.score import add_reports, save
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
@@ -32,32 +32,13 @@ SCHEMA = "avsr.eval/2"
 
 def add_files(parser: argparse._ActionsContainer) -> None:
     """Declare the options that name a file."""
-    add_option(parser, "--output-json", type=Path, metavar="FILE", help="figures and every text")
-    add_option(parser, "--output-markdown", type=Path, metavar="FILE", help="the table for a page")
-    add_option(
-        parser, "--output-csv", type=Path, metavar="FILE", help="the table for a spreadsheet"
-    )
-    add_option(
-        parser,
-        "--alignments",
-        type=Path,
-        metavar="FILE",
-        help="sclite's table of each row, and words under words",
-    )
+    add_reports(parser)
     add_option(
         parser,
         "--plots",
         type=Path,
         metavar="DIR",
         help="draw WER by tokens per second, by SNR, by task and by damage, as SVG",
-    )
-    add_option(
-        parser,
-        "--most",
-        type=whole,
-        default=10,
-        metavar="N",
-        help="confusions and worst utterances of each row in --output-json (default: %(default)s)",
     )
 
 

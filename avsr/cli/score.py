@@ -67,20 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["table", "json", "markdown", "csv"],
         help="of what is printed (default: %(default)s)",
     )
-    add_option(parser, "--output-json", type=Path, metavar="FILE", help="write the report as JSON")
-    add_option(parser, "--output-markdown", type=Path, metavar="FILE", help="as Markdown tables")
-    add_option(parser, "--output-csv", type=Path, metavar="FILE", help="as one CSV table")
-    add_option(
-        parser, "--alignments", type=Path, metavar="FILE", help="write words under words, as sclite"
-    )
-    add_option(
-        parser,
-        "--most",
-        type=whole,
-        default=10,
-        metavar="N",
-        help="confusions and worst utterances to report (default: %(default)s)",
-    )
+    add_reports(parser)
     add_option(
         parser,
         "--samples",
@@ -98,6 +85,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_option(parser, "--seed", type=whole, default=0, metavar="N", help="default: %(default)s")
     add_gate(parser)
+
+
+def add_reports(parser: argparse._ActionsContainer) -> None:
+    """Declare the files of a report, and how much it tells."""
+    add_option(parser, "--output-json", type=Path, metavar="FILE", help="the whole report as JSON")
+    add_option(parser, "--output-markdown", type=Path, metavar="FILE", help="the tables for a page")
+    add_option(
+        parser, "--output-csv", type=Path, metavar="FILE", help="the table for a spreadsheet"
+    )
+    add_option(
+        parser, "--alignments", type=Path, metavar="FILE", help="words under words, as sclite's"
+    )
+    add_option(
+        parser,
+        "--most",
+        type=whole,
+        default=10,
+        metavar="N",
+        help="confusions and worst utterances to report (default: %(default)s)",
+    )
 
 
 def add_gate(parser: argparse._ActionsContainer) -> None:

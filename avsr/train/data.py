@@ -18,9 +18,9 @@ from torch.utils.data import Dataset
 
 from avsr.language_model import TextTokenizer
 from avsr.manifest import Item
-from avsr.model import Features
 from avsr.streams import TokenStream
 from avsr.train.features import FeatureStore, Variant
+from avsr.views import Features
 from frontends.noise import seed_of
 from frontends.towers import Features as Declared
 

@@ -21,7 +21,7 @@ from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.errors import ConfigError
 from avsr.manifest import read_manifest
-from avsr.model import AvsrModel, Features, View, task_of
+from avsr.model import AvsrModel
 from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.score import score
@@ -29,6 +29,7 @@ from avsr.streams import TokenStream
 from avsr.train.data import Batch
 from avsr.train.objective import Objective, Schedule
 from avsr.train.readings import Reading, read_alignment, read_batch
+from avsr.views import Features, View, task_of
 from experts import Task
 
 CHANCE = "avsr_random_state"  # key in a training checkpoint

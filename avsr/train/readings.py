@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import decode
-from avsr.model import AvsrModel, View
+from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.train.data import Batch
+from avsr.views import View
 from experts import Task
 
 

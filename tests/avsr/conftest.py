@@ -33,8 +33,8 @@ def clips():
 @pytest.fixture
 def views():
     """Tasks, rates and rows mixed: what one batch may hold."""
-    from avsr.model import View
     from avsr.rates import Rates
+    from avsr.views import View
 
     pairs = [(4, 2), (16, None), (None, 5), (16, 5), (4, None), (None, 2)]
     return [View(row % 3, Rates(*pair)) for row, pair in enumerate(pairs)]

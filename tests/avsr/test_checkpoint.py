@@ -24,9 +24,9 @@ from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import AvsrError, ConfigError, ModelError
-from avsr.model import Features, View
 from avsr.rates import Rates
 from avsr.streams import TokenStream
+from avsr.views import Features, View
 from frontends.audio_tower import WhisperTower
 from frontends.avhubert_tower import AvHubertTower
 from frontends.video_tower import LipEncoder, LipShape

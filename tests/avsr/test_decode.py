@@ -8,8 +8,8 @@ from transformers import GenerationConfig
 
 from avsr.decode import DecodeOptions, Hypothesis, decode
 from avsr.errors import ConfigError
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from tests.tiny import tiny_features, tiny_model
 
 NEVER = 258  # as end of text: a token these models do not choose

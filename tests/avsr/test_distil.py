@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from avsr.distil import distil_loss, teachers
-from avsr.model import View
 from avsr.rates import Rates
 from avsr.train.objective import Objective
+from avsr.views import View
 
 
 def test_the_finest_view_of_a_clip_and_task_teaches_the_others() -> None:

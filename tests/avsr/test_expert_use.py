@@ -7,8 +7,8 @@ import torch
 
 from avsr.errors import ModelError
 from avsr.expert_use import expert_use, positions
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from experts import MomeConfig
 from tests import tiny
 

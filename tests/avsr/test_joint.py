@@ -8,8 +8,8 @@ from avsr.ctc_prefix import PrefixScorer
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import ConfigError
 from avsr.joint import FLOOR, JointScores, Voice, read_voices
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from tests.avsr.test_decode import NEVER, assert_same, next_logprobs
 
 WORDS = list(range(40, 90))

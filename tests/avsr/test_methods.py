@@ -11,8 +11,8 @@ from avsr.checkpoint import build_model, read_config
 from avsr.config import AvsrConfig
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import ConfigError, ModelError
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from experts import METHODS, LoraConfig, Row
 from tests.tiny import ByteTokenizer, awaken, tiny_llm, tiny_model
 

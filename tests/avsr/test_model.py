@@ -10,12 +10,13 @@ import torch.nn.functional as F
 
 from avsr.api import Recogniser
 from avsr.errors import ConfigError, ModelError
-from avsr.model import AvsrModel, Features, View, task_of
+from avsr.model import AvsrModel
 from avsr.prepare import Prepared
 from avsr.projector import ProjectorConfig
 from avsr.prompt import IGNORE
 from avsr.rates import Rates
 from avsr.streams import TokenStream
+from avsr.views import Features, View, task_of
 from tests.tiny import (
     AUDIO_WIDTH,
     ByteTokenizer,

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from avsr.model import View
 from avsr.projector import Projector, ProjectorConfig
 from avsr.projector_mixture import ProjectorMixture, build_projector
 from avsr.rates import Rates
+from avsr.views import View
 from tests.tiny import ByteTokenizer, tiny_model
 
 CONFIG = ProjectorConfig(width=6, context=3, dropout=0.0, experts=4, top_k=2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from tests.tiny import tiny_features, tiny_model
 
 

@@ -7,8 +7,8 @@ Since then a compressor says what it adds to the loss, and the model's forward a
 
 import torch
 
-from avsr.model import View
 from avsr.rates import Rates
+from avsr.views import View
 from tests.tiny import ByteTokenizer, tiny_features, tiny_model
 
 

@@ -10,10 +10,10 @@ import torch
 
 from avsr.errors import ModelError
 from avsr.manifest import Item
-from avsr.model import Features
 from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
+from avsr.views import Features
 from tests.tools.test_bench_compress import point
 
 
@@ -53,7 +53,7 @@ def test_nothing_is_said_in_silence_and_noise(tool):
 
 
 def test_a_letter_that_was_not_heard_is_counted(tool):
-    clips = tool("bench_clips")
+    clips = tool("bench_readings")
     said = [("bin", "bin"), ("", "uh"), ("blue", "blue"), ("at", ""), ("f", "s"), ("two", "two")]
     assert clips.detail(said, (3, 4)) == 1
     assert clips.detail(said, (2, 3)) == 2
@@ -129,7 +129,7 @@ def test_work_comes_in_the_order_of_its_worth(tool):
     clips = tool("bench_clips")
     runs = clips.runs_of(["none", "pool", "cluster", "affinity,budget=threshold"], tuned=True)
     assert runs[4:] == ["pool (tuned)", "cluster (tuned)"]
-    blocks = clips.blocks_of(["clean", "slow", "noise"])
+    blocks = tool("bench_readings").blocks_of(["clean", "slow", "noise"])
     work = [(run, piece) for run, piece, _ in clips.work_of(None, runs, blocks, speed=True)]
     assert work[:5] == [(run, "clean") for run in runs[:4]] + [("none", "slow")]
     assert work[12] == ("none", "speed")

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from avsr.checkpoint import load_checkpoint, load_towers
 from avsr.language_model import load_llm
-from avsr.model import Features, View
 from avsr.rates import Rates
 from avsr.streams import TokenStream
+from avsr.views import Features, View
 from frontends.audio_tower import WhisperShape, WhisperTower
 from tests.avsr.train.folders import write_llm
 from tests.frontends.avhuberts import TINY, pretrained, tiny

@@ -13,11 +13,11 @@ from avsr.compress.presets import PRESETS, build_compressor, resolved
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError, ModelError
-from avsr.model import View
 from avsr.prepare import Prepared
 from avsr.rates import Rates
 from avsr.streams import Budget
 from avsr.transcript import Transcript
+from avsr.views import View
 from tests.tiny import ByteTokenizer, awaken, tiny_features, tiny_model
 
 WIDTHS, RATES = {"audio": 8, "video": 6}, {"audio": (4, 16), "video": (2, 5)}

@@ -22,8 +22,8 @@ TEXTS = [[4, 5], [6], [7, 8, 9], [10], [11, 3]]
 
 def part(rows, lips, world=1, rank=0, draw=5):
     """Rows of a joint batch of which the first `lips` have a video, as one rank reads them."""
-    from avsr.model import Features
     from avsr.streams import TokenStream
+    from avsr.views import Features
 
     shard = rows[rank::world]
     whole = tiny_features((40, 26, 33, 48, 24))

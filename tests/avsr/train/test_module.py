@@ -7,12 +7,12 @@ import lightning
 import pytest
 import torch
 
-from avsr.model import View
 from avsr.rates import Rates
 from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
 from avsr.train.module import AvsrTask
 from avsr.train.objective import Objective, Schedule
+from avsr.views import View
 from experts import MomeConfig
 from tests.avsr.train.test_ddp import part
 
