@@ -71,3 +71,10 @@ def test_every_option_is_read_by_the_code_of_its_command(command):
     for name, action in shown(parsers()[command]):
         read = f"args.{action.dest}" in code or f'"{action.dest}"' in code
         assert read or action.dest.startswith("output_"), name
+
+
+def test_help_names_the_limits_that_hold() -> None:
+    from avsr.cli import clip
+    from frontends.container import Limits
+
+    assert (clip._SECONDS, clip._PIXELS) == (Limits().max_seconds, Limits().max_pixels)
