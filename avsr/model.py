@@ -79,7 +79,7 @@ class AvsrModel(nn.Module):
         self._towers: tuple[AudioTower, LipTower | None] | None = None
         table = llm.get_input_embeddings().weight
         width = table.shape[1]
-        gain, deviation = table.float().norm(dim=1).mean().item(), table.float().std().item()
+        gain, deviation = _scale_of(table)
         widths = {"audio": audio_width, "video": video_width}
         self.compressors = build_pair(config.compress, widths, self.rates)
         self.density: Callable[[TokenStream, str], Tensor] | None = None  # who knows, says it here
@@ -373,3 +373,19 @@ class AvsrModel(nn.Module):
                 parts.append(self.compressor_of(kind).loss(stream, counts))
         known = [part for part in parts if part is not None]
         return torch.stack(known).sum() if known else None
+
+
+def _scale_of(table: Tensor) -> tuple[float, float]:
+    """Mean norm of the rows [V, H] of an embedding table, and the deviation of its numbers.
+
+    By blocks of rows: a float32 copy of the whole table is the most memory that loading would touch.
+    """
+    norm = total = square = 0.0
+    for rows in table.split(2048):
+        values = rows.float()
+        norms = values.norm(dim=1)
+        norm += norms.sum().item()
+        square += norms.square().sum().item()
+        total += values.sum().item()
+    mean = total / table.numel()
+    return norm / table.shape[0], (square / table.numel() - mean**2) ** 0.5
