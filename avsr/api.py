@@ -21,7 +21,7 @@ from avsr.chunks import Cutting
 from avsr.compress.pair import foreign, parse, same_for_both, token_counts
 from avsr.confidence import Calibration, mean, scored_words
 from avsr.ctc import EmbeddingCtc
-from avsr.decode import DecodeOptions, Hypothesis, decode
+from avsr.decode import DecodeOptions, Hypothesis, WordTimes, decode
 from avsr.errors import AvsrError
 from avsr.long import LongReader
 from avsr.model import AvsrModel
@@ -31,6 +31,7 @@ from avsr.spoken import listener
 from avsr.streams import TokenStream
 from avsr.transcript import Segment, Transcript
 from avsr.views import Features, View, task_of
+from avsr.word_times import WordAligner
 from experts import Task
 from frontends.media import media_seconds
 from frontends.towers import AudioTower, LipTower
@@ -206,10 +207,14 @@ class Recogniser:
         found = decode(self.model, features, views, seconds, options, self.alignment)
         spent = (time.perf_counter() - began) / len(clips)
         counts = token_counts(self.model.compressors, features.audio, features.video, chosen)
-        return [
-            (self._transcript(clip, pair, hypothesis, spent, used), hypothesis)
+        made = [
+            self._transcript(clip, pair, hypothesis, spent, used)
             for clip, pair, hypothesis, used in zip(clips, chosen, found, counts, strict=True)
         ]
+        if options is not None and options.word_times == "align":
+            aligner = WordAligner(self.model, self.alignment)
+            made = [aligner.timed(clip, one) for clip, one in zip(clips, made, strict=True)]
+        return list(zip(made, found, strict=True))
 
     def features(self, clips: Sequence[Prepared]) -> Features:
         """What the towers said of encoded clips, as one batch."""
@@ -300,6 +305,7 @@ class Recogniser:
         ctc_weight: float | None = None,
         batch_size: int = 1,
         cutting: Cutting | None = None,
+        word_times: WordTimes = "none",
         stage: Callable[[str], None] = lambda doing: None,
     ) -> list[Transcript | AvsrError]:
         """Transcribe files; one that fails does not harm the others.
@@ -318,14 +324,17 @@ class Recogniser:
             ctc_weight: see `DecodeOptions`.
             batch_size: clips, or chunks of a long one, decoded together.
             cutting: how long recordings are cut, and which part is wanted.
+            word_times: "align" gives each word its start and end.
             stage: told what is being done.
 
         Returns:
             In the order of the paths: a transcript, or the error that the clip met.
         """
-        options = DecodeOptions(beam_size, max_new_tokens, ctc_weight)
+        options = DecodeOptions(beam_size, max_new_tokens, ctc_weight, word_times)
         if rates is not None:
             self.model.check(rates)
+        if word_times == "align":
+            WordAligner(self.model, self.alignment)  # refused before any work
         cutting = Cutting() if cutting is None else cutting
         reader = LongReader(self, cutting, batch_size=batch_size, stage=stage)
         long = partial(

@@ -6,7 +6,7 @@ Data: left-padded Sequences -> Hypothesis per row. Never inherits an LLM's sampl
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from avsr.joint import JointScores, read_voices
 from avsr.model import AvsrModel
 from avsr.views import Features, View
 
+WordTimes = Literal["none", "align"]
+
 
 @dataclass(frozen=True)
 class DecodeOptions:
@@ -28,11 +30,13 @@ class DecodeOptions:
         max_new_tokens: cap on the tokens written per clip, None to derive it from its length.
         ctc_weight: share of a projector's own reading in each token's score, the same for every
             projector; None for the shares that the model's configuration gives.
+        word_times: "align" has each word of the finished text found in the frames.
     """
 
     beam_size: int = 1
     max_new_tokens: int | None = None
     ctc_weight: float | None = None
+    word_times: WordTimes = "none"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -40,7 +44,8 @@ class DecodeOptions:
             raise ConfigError(f"beam size must be at least 1, got {self.beam_size}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max new tokens must be at least 1, got {self.max_new_tokens}")
-
+        if self.word_times not in get_args(WordTimes):
+            raise ConfigError(f"word times are 'none' or 'align', got {self.word_times!r}")
         if self.ctc_weight is not None and not 0 <= self.ctc_weight < 0.5:
             raise ConfigError(
                 f"the CTC weight must lie between 0 and 0.5, got {self.ctc_weight}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from avsr.transcript import Transcript
 from avsr.weights import resolve
 
 __all__ = ["load_model", "model_folder", "transcribe"]
+
+# Else the collector walks over torch's million objects once more when the process ends, for a
+# second, to free what the end frees anyway.
+atexit.register(gc.freeze)
 
 
 def load_model(

@@ -265,7 +265,8 @@ def join(
     segments: list[Segment] = []
     for chunk, part in made:
         (segment,) = part.segments
-        segment = replace(segment, start=chunk.start, end=chunk.end)
+        words = tuple(_moved(word, chunk.start) for word in segment.words)
+        segment = replace(segment, start=chunk.start, end=chunk.end, words=words)
         if segments and chunk.shared > 0 and segments[-1].end > chunk.start:
             middle = chunk.start + chunk.shared / 2
             segments[-1], segment = _sewn(segments[-1], segment, middle)
@@ -300,6 +301,13 @@ def join(
         model=parts[0].model,
         input=facts,
     )
+
+
+def _moved(word: Word, start: float) -> Word:
+    """A word of a chunk that begins at `start` s, in the time of the recording."""
+    if word.start is None or word.end is None:
+        return word
+    return replace(word, start=start + word.start, end=start + word.end)
 
 
 def _sewn(left: Segment, right: Segment, middle: float) -> tuple[Segment, Segment]:

@@ -378,7 +378,7 @@ class AvsrModel(nn.Module):
 def _scale_of(table: Tensor) -> tuple[float, float]:
     """Mean norm of the rows [V, H] of an embedding table, and the deviation of its numbers.
 
-    By blocks of rows: a float32 copy of the whole table is the most memory that loading would touch.
+    By blocks of rows: a float32 copy of the whole would be most of the memory that loading touches.
     """
     norm = total = square = 0.0
     for rows in table.split(2048):

@@ -23,36 +23,38 @@ from avsr.ctc import EmbeddingCtc
 from avsr.model import AvsrModel
 from avsr.streams import Budget, TokenStream
 
-__all__ = ["density", "listener"]
+__all__ = ["listener", "spread"]
 
 
 @torch.no_grad()
-def density(s: TokenStream, rate: int, said: Callable[[TokenStream], Tensor]) -> Tensor:
-    """Density of single frames from a head that reads tokens of `rate` frames.
+def spread(s: TokenStream, rate: int, read: Callable[[TokenStream], Tensor]) -> Tensor:
+    """What a head that reads tokens of `rate` frames says of single frames.
 
     Args:
         s: stream of single frames [B, T, D].
         rate: frames a token of the head.
-        said: pooled stream [B, N, D] -> how likely each token is no blank [B, N].
+        read: pooled stream [B, N, D] -> anything of each token [B, N, ...].
 
     Returns:
-        [B, T], zero at padding; the first frames, which are the middle of no token, take the
+        [B, T, ...], zero at padding; the first frames, which are the middle of no token, take the
         first token's.
     """
     frames = s.mask.shape[1]
-    out = s.x.new_zeros(s.mask.shape, dtype=torch.float32)
-    if frames == 0:
-        return out
     middle = rate // 2
-    for phase in range(min(rate, frames)):
+    out: Tensor | None = None
+    for phase in range(min(rate, max(1, frames))):
         start = torch.full_like(s.lengths, phase).minimum(s.lengths)
-        tokens = said(Pool()(cut(s, start, s.lengths), Budget.rate(rate))).float()
-        if phase == 0 and tokens.shape[1]:
-            out[:, :middle] = tokens[:, :1]
+        tokens = read(Pool()(cut(s, start, s.lengths), Budget.rate(rate))).float()
+        if out is None:
+            out = tokens.new_zeros(len(tokens), frames, *tokens.shape[2:])
+            if tokens.shape[1]:
+                out[:, :middle] = tokens[:, :1]
         place = phase + middle + rate * torch.arange(tokens.shape[1], device=s.device)
         inside = place < frames
         out[:, place[inside]] = tokens[:, inside]
-    return out.masked_fill(~s.mask, 0.0)
+    assert out is not None
+    out[~s.mask] = 0.0
+    return out
 
 
 def listener(model: AvsrModel, alignment: EmbeddingCtc) -> Callable[[TokenStream, str], Tensor]:
@@ -72,6 +74,8 @@ def listener(model: AvsrModel, alignment: EmbeddingCtc) -> Callable[[TokenStream
 
     def of(s: TokenStream, kind: str) -> Tensor:
         rate = min(model.rates[kind])
-        return density(s, rate, partial(said, kind, rate))
+        if s.mask.shape[1] == 0:
+            return torch.zeros(s.mask.shape, device=s.device)
+        return spread(s, rate, partial(said, kind, rate))
 
     return of

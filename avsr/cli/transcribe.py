@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from avsr.cli import report
 from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
+from avsr.cli.cutting import add_cutting, cutting
 from avsr.cli.inputs import STDIN, Source, expand, spooled
 from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
 from avsr.cli.options import add_option, commas, count
@@ -25,7 +26,6 @@ from avsr.writers import FORMATS, render, sweep, write_atomic
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
-    from avsr.chunks import Cutting
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -86,7 +86,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         help="find the mouth, or take the whole picture as one already cut out (default: auto)",
     )
     add_clip(parser)
-    _cutting(parser)
+    add_cutting(parser)
     add_option(
         parser,
         "--batch-size",
@@ -108,30 +108,17 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     add_ctc_weight(parser)
     add_option(
         parser,
+        "--word-timestamps",
+        default="none",
+        choices=["none", "align"],
+        help="align: find when each word is said, for json and jsonl (default: none)",
+    )
+    add_option(
+        parser,
         "--language",
         default="en",
         choices=["en"],
         help="what is spoken; models here know English alone",
-    )
-
-
-def _cutting(parser: argparse.ArgumentParser) -> None:
-    add_option(parser, "--start", type=float, default=0.0, metavar="S", help="begin S seconds in")
-    add_option(parser, "--end", type=float, metavar="S", help="end S seconds in")
-    add_option(
-        parser,
-        "--chunk-seconds",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="longer recordings are cut, at pauses, into parts of at most that (default: 20)",
-    )
-    add_option(
-        parser,
-        "--vad",
-        default=True,
-        action=argparse.BooleanOptionalAction,
-        help="cut where no voice is; without it, where the sound is quiet",
     )
 
 
@@ -245,13 +232,15 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
     if idle_option is not None:
         return idle_option
     try:
-        _cuts(args)
+        cutting(args)
     except AvsrError as error:
         return str(error)
     if sum(source.name == STDIN for source in sources) > 1:
         return "standard input can be read once"
     if any(source.name == STDIN for source in sources) and sys.stdin.isatty():
         return "standard input is a terminal; pipe a media file into it"
+    if args.word_timestamps == "align" and not {"json", "jsonl"} & set(outputs.formats):
+        return "--word-timestamps align needs --output-format json or jsonl"
     if not outputs.formats:
         named = {"resume": args.resume, "overwrite": args.overwrite}
         named["name-template"] = args.name_template != _TEMPLATE
@@ -266,14 +255,6 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
     if found is None:
         return None
     return f"{one_line(found)} is there already: --overwrite replaces, --resume does what is left"
-
-
-def _cuts(args: argparse.Namespace) -> Cutting:
-    from avsr.chunks import Cutting
-
-    find = "voice" if args.vad else "energy"
-    overlap = min(2.0, args.chunk_seconds / 4)
-    return Cutting(args.chunk_seconds, overlap, find, args.start, args.end)
 
 
 def _make_folder(folder: Path) -> None:
@@ -331,7 +312,8 @@ class _Call:
                 max_new_tokens=args.max_new_tokens,
                 ctc_weight=args.ctc_weight,
                 batch_size=args.batch_size,
-                cutting=_cuts(args),
+                cutting=cutting(args),
+                word_times=args.word_timestamps,
                 stage=self.progress.show,
             )
         except AvsrError as error:

@@ -15,7 +15,7 @@ from avsr.chunks import Chunk, Cutting
 from avsr.errors import AvsrError, ConfigError, MediaError
 from avsr.long import LongReader, join
 from avsr.prepare import ClipOptions
-from avsr.transcript import Segment, Transcript
+from avsr.transcript import Segment, Transcript, Word
 from frontends.lips import given_stream
 from tests.frontends.clips import write_clip
 
@@ -180,6 +180,18 @@ def test_last_words_long_before_the_end_are_warned_of():
     assert warned((0, 20, "a"), span=(0, 20)) == ()  # no more was asked for
     assert warned((10, 20, "a"), span=(10, 40)) == early
     assert warned((0, 20, ""), (20, 40, "")) == ("no word was heard in 40 s",)
+
+
+def test_words_lie_in_the_time_of_the_recording():
+    def part(start, end, *words):
+        text = " ".join(word.text for word in words)
+        return Chunk(start, end), Transcript(text, (Segment(0, end - start, text, words=words),))
+
+    first = part(0, 20, Word("a", 18.0, 18.5))
+    second = part(20, 40, Word("b", 0.25, 0.75), Word("c"))
+    made = join([first, second], Counter(), {"path": "x", "duration": 40.0}, ())
+    words = [word for segment in made.segments for word in segment.words]
+    assert [(word.start, word.end) for word in words] == [(18, 18.5), (20.25, 20.75), (None, None)]
 
 
 def test_the_front_door_sends_long_recordings_here(recording, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avsr.spoken import density
+from avsr.spoken import spread
 from avsr.streams import TokenStream
 
 
@@ -15,7 +15,7 @@ def loudness(s: TokenStream) -> torch.Tensor:
 def test_a_token_speaks_for_its_middle_frame(rate: int) -> None:
     x = torch.zeros(1, 20, 1)
     x[0, 10] = 1.0
-    told = density(TokenStream.from_rows([x[0]], 50.0), rate, loudness)[0]
+    told = spread(TokenStream.from_rows([x[0]], 50.0), rate, loudness)[0]
     heard = told.nonzero().flatten().tolist()
     middle = rate // 2
     assert heard == list(range(10 - (rate - 1) + middle, 11 + middle))
@@ -24,9 +24,9 @@ def test_a_token_speaks_for_its_middle_frame(rate: int) -> None:
 
 def test_rows_are_told_alone_as_together_and_short_ones_too() -> None:
     rows = [torch.rand(n, 1, generator=torch.Generator().manual_seed(n)) for n in (17, 3, 1, 0)]
-    together = density(TokenStream.from_rows(rows, 50.0), 4, loudness)
+    together = spread(TokenStream.from_rows(rows, 50.0), 4, loudness)
     for row, (x, told) in enumerate(zip(rows, together, strict=True)):
-        alone = density(TokenStream.from_rows([x], 50.0), 4, loudness)[0]
+        alone = spread(TokenStream.from_rows([x], 50.0), 4, loudness)[0]
         assert torch.equal(alone, told[: len(x)]), row
         assert not told[len(x) :].any()
     assert torch.equal(together[1, :2], rows[1].mean().expand(2))

@@ -25,3 +25,14 @@ def test_a_cut_that_makes_no_sense_is_wrong_usage(api, command, capsys, args, to
     assert command("transcribe", "a.mp4", *args) == 2
     assert told in capsys.readouterr().err
     assert api.loaded == []
+
+
+def test_word_times_reach_the_model_and_need_a_file_that_holds_them(api, command, capsys, tmp_path):
+    wanted = ("--word-timestamps", "align")
+    assert command("transcribe", "a.mp4", *wanted, "-f", "json", "-o", str(tmp_path / "out")) == 0
+    assert api.recogniser.calls[0]["word_times"] == "align"
+    assert command("transcribe", "a.mp4") == 0
+    assert api.recogniser.calls[1]["word_times"] == "none"
+    assert command("transcribe", "a.mp4", *wanted) == 2
+    assert command("transcribe", "a.mp4", *wanted, "-f", "txt,srt") == 2
+    assert "needs --output-format json" in capsys.readouterr().err
