@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 
@@ -13,7 +14,7 @@ def test_errors_of_the_words_heard_right(tool):
     truth = [["bin", 0.5, 0.7], ["blue", 0.7, 1.0], ["at", 1.0, 1.1], ["now", 1.5, 2.0]]
     told = [word("bin", 0.6, 0.7), word("red", 0.7, 0.9), word("at"), word("now", 1.4, 2.2)]
     late = tool("word_times").errors(truth, told)
-    assert late == pytest.approx([[0.1, 0.0], [-0.1, 0.2]])
+    assert late == pytest.approx(np.array([[0.1, 0.0], [-0.1, 0.2]]))
     assert tool("word_times").errors(truth, []).shape == (0, 2)
 
 
