@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -108,8 +109,14 @@ def _work(entries: Sequence[Entry], plan: Plan, workers: int) -> Iterator[Done]:
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(prepare_clip, entry, plan) for entry in entries]
-        for job in as_completed(jobs):
-            yield job.result()
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BrokenProcessPool as error:
+            raise AvsrError(
+                f"one of {workers} processes that prepare clips was killed",
+                todo="Most likely memory ran out: take fewer --workers. What is done is kept.",
+            ) from error
 
 
 def _read(journal: Path) -> dict[str, Done]:

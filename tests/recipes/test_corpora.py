@@ -255,6 +255,17 @@ def test_a_killed_run_goes_on_where_it_was(film, tmp_path, monkeypatch):
     ]
 
 
+def killed(one, plan):
+    os.kill(os.getpid(), 9)
+
+
+def test_a_killed_process_is_told_in_a_line(film, tmp_path, monkeypatch):
+    monkeypatch.setattr("avsr.corpus_build.prepare_clip", killed)
+    plan = Plan("c", tmp_path / "clips", "given")
+    with pytest.raises(AvsrError, match="one of 2 processes that prepare clips was killed"):
+        build([entry(film)], plan, tmp_path / "m.jsonl", workers=2)
+
+
 @pytest.mark.slow
 def test_several_processes_make_the_same_manifest(film, tmp_path):
     entries = [entry(film, f"x{k}") for k in range(3)]
