@@ -46,11 +46,14 @@ def random_routers(mome: Mome, seed: int) -> list[Tensor]:
     """A router of random weights for each layer, as large as the trained one.
 
     Returns:
-        [E, H] for each layer, with the trained router's root mean square, so that the gates are as
-        sharp as a linear map of that size makes them.
+        [E, H] for each layer, the same for every rate, with the trained router's root mean square,
+        so that the gates are as sharp as a linear map of that size makes them.
     """
     generator = torch.Generator().manual_seed(seed)
-    trained = [layer.get_parameter("router").detach().float().cpu() for layer in mome.layers]
+    trained = [
+        layer.get_parameter("router").detach().float().cpu()[: mome.config.routed]
+        for layer in mome.layers
+    ]
     return [torch.randn(w.shape, generator=generator) * w.square().mean().sqrt() for w in trained]
 
 
@@ -76,7 +79,9 @@ def read(
     views = [View(0, pair) for pair in pairs]
     ids = torch.tensor(model.tokenizer.encode(text), dtype=torch.long)
     batch = model.sequences(features, views, [ids])
-    with mome.tokens(batch.mask, collect="routing"), _shadow(model, mome, routers) as shadow:
+    rows = [view.kind for view in views]
+    watched = mome.tokens(batch.mask, rows=rows, collect="routing")
+    with watched, _shadow(model, mome, routers) as shadow:
         model.llm.model(
             inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=False
         )

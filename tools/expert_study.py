@@ -124,10 +124,10 @@ def _absent(model: AvsrModel) -> dict[str, str]:
     """Controls that need another checkpoint; `--control NAME=MODEL` brings one in."""
     if not isinstance(model.adapter, Mome):
         return {"routers": f"{NONE_HERE}: method {model.config.method!r} routes nothing"}
-    return {
-        "disjoint routers": f"{NONE_HERE}: one router serves every rate",
-        "no MoME": f"{NONE_HERE}: its projectors were trained with MoME",
-    }
+    told = {"no MoME": f"{NONE_HERE}: its projectors were trained with MoME"}
+    if model.adapter.config.routers == "shared":
+        told["disjoint routers"] = f"{NONE_HERE}: one router serves every rate"
+    return told
 
 
 def features_of(recogniser: Recogniser, item: Item, tasks: Sequence[Task]) -> Features:

@@ -201,6 +201,24 @@ def test_cosines_are_those_of_the_projected_and_the_pooled_tokens(tool, model):
     assert found["aligned"]["mean"] == pytest.approx(np.mean(frames), abs=1e-4)
 
 
+def test_routers_of_their_own_choose_for_their_rate_alone(tool):
+    config = MomeConfig(routed=ROUTED, top_k=TOP_K, rank=2, routers="scale")
+    model = tiny.tiny_model(audio_rates=(4, 16), video_rates=(2, 5), mome=config)
+    tiny.awaken(model.adapter)
+    choices, clip = tool("expert_choices"), one_clip()
+    control = choices.random_routers(model.adapter, 0)
+    assert {router.shape[0] for router in control} == {ROUTED}
+    together = choices.read(model, clip, PAIRS, TEXT, control)
+    for pair, reading in zip(PAIRS, together, strict=True):
+        (alone,) = choices.read(model, clip, [pair], TEXT, control)
+        for router in ("trained", "random"):
+            for kind, one in alone.choices[router].items():
+                assert torch.equal(one.index, reading.choices[router][kind].index), (pair, kind)
+    book = tool("expert_study").Book(model, 0)
+    book.add(clip, PAIRS, TEXT)
+    assert "disjoint routers" not in book.to_dict()["controls"]
+
+
 def test_model_without_mome_has_cosines_alone_and_says_so(tool):
     model = tiny.tiny_model(method="lora", audio_rates=(4, 16))
     book = tool("expert_study").Book(model, 0)
