@@ -133,8 +133,8 @@ def _sizes(suite: Suite, found: Mapping[str, Method]) -> str:
         )
     text = (
         "Parameters that widen the LLM: active on a token, and stored for all rate pairs; "
-        "projectors left out. Times are of one machine that did other work beside, on one thread or "
-        "two, as each JSON tells: they do not rank methods. Prefill is in the decoding."
+        "projectors left out. Times are of one machine that did other work beside, on one or two "
+        "threads, as each JSON tells: they do not rank methods. Prefill is in the decoding."
     )
     return f"## Size and speed\n\n{text}\n\n{_table(head, rows)}"
 
