@@ -171,7 +171,7 @@ def verdict(figures: Sequence[Figure]) -> str:
 def judge(claim: Claim, found: Mapping[str, Method]) -> Finding:
     """Our figures for a claim, and what follows from them."""
     if claim.kind == "elsewhere":
-        return Finding(claim, (), "see `tools/experts.py`")
+        return Finding(claim, (), "see [the study of experts](experts/README.md)")
     ours, rival = found.get(claim.ours), found.get(claim.rival)
     if (
         ours is None
