@@ -4,7 +4,6 @@ Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where li
 `lip_encoder.*`; `alignment.safetensors` where the projectors were aligned by CTC.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from torch import Tensor
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.errors import AvsrError, ModelError
+from avsr.fingerprint import check_towers, llm_fingerprint, tower_fingerprints
 from avsr.language_model import load_llm, load_skeleton
 from avsr.model import AvsrModel
 from avsr.weights import resolve
@@ -38,26 +38,6 @@ from frontends.towers import (
 FORMAT = 1
 ALIGNMENT = "alignment.safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-
-
-def fingerprint(llm: Any) -> str:
-    """Digest that tells one frozen LLM from another, whatever dtype it is held in.
-
-    Args:
-        llm: causal LM from transformers.
-
-    Returns:
-        Hash of every parameter's name and shape, and of the values of the last norm and some
-        embeddings.
-    """
-    hashed = hashlib.sha256()
-    for name, parameter in llm.named_parameters():
-        hashed.update(f"{name} {tuple(parameter.shape)};".encode())
-    probes = (llm.model.norm.weight, llm.get_input_embeddings().weight[:64])
-    for probe in probes:
-        values = probe.detach().cpu().to(torch.bfloat16).float()
-        hashed.update(values.numpy().tobytes())
-    return hashed.hexdigest()[:32]
 
 
 def read_config(folder: Path | str) -> tuple[AvsrConfig, Mapping[str, Any]]:
@@ -130,13 +110,25 @@ def video_folder(name: str) -> Path:
 
 
 def load_towers(
-    config: AvsrConfig, folder: Path | None = None
+    config: AvsrConfig, folder: Path | None = None, stored: Mapping[str, str] | None = None
 ) -> tuple[AudioTower, LipTower | None]:
-    """The frozen towers of a configuration."""
+    """The frozen towers of a configuration.
+
+    Args:
+        config: names them.
+        folder: the model's own folder, for a lip encoder that lies there.
+        stored: fingerprints of those that the model was trained with.
+
+    Raises:
+        AvsrError: they cannot be had.
+        ModelError: they are others.
+    """
     audio = open_audio_tower(resolve(config.audio_tower))
-    if config.video_tower is None:
-        return audio, None
-    return audio, open_video_tower(lip_folder(config, folder))
+    lips = config.video_tower
+    video = None if lips is None else open_video_tower(lip_folder(config, folder))
+    towers = {"audio_tower": audio, "video_tower": video}
+    check_towers(stored or {}, towers, str(folder or config.audio_tower))
+    return audio, video
 
 
 def build_model(
@@ -230,6 +222,7 @@ def save_model(
     lip_encoder: Path | str | None = None,
     dtype: torch.dtype = torch.float16,
     training: Mapping[str, Any] | None = None,
+    towers: Mapping[str, object] | None = None,
 ) -> None:
     """Write a checkpoint folder.
 
@@ -239,6 +232,7 @@ def save_model(
         lip_encoder: folder of the lip encoder to store beside it; the configuration then says ".".
         dtype: of the stored numbers.
         training: facts for `avsr info` and the model card.
+        towers: "audio_tower" and "video_tower", to be known again.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -252,7 +246,10 @@ def save_model(
     facts = {
         "avsr_format": FORMAT,
         "model": config,
-        "frozen": {"language_model": fingerprint(model.llm)},
+        "frozen": {
+            "language_model": llm_fingerprint(model.llm),
+            **tower_fingerprints(towers or {}),
+        },
         "training": dict(training or {}),
     }
     text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
@@ -297,7 +294,7 @@ def load_checkpoint(
         ) from error
     model = build_model(config, folder=folder, dtype=dtype, device="meta")
     wanted = facts.get("frozen", {}).get("language_model")
-    if wanted is not None and wanted != fingerprint(model.llm):
+    if wanted is not None and wanted != llm_fingerprint(model.llm):
         raise ModelError(
             f"the experts were trained inside another LLM than {config.language_model} is here",
             where=str(folder),

@@ -53,7 +53,9 @@ def load_model(
     with collector_paused():
         loaded, facts = load_checkpoint(folder, dtype=choose_dtype(dtype, chosen))
         alignment = load_alignment(folder, loaded)
-        audio_tower, video_tower = loaded.towers or load_towers(loaded.config, folder)
+        audio_tower, video_tower = loaded.towers or load_towers(
+            loaded.config, folder, facts.get("frozen")
+        )
     audio_tower.to(chosen)
     for part in (video_tower, alignment):
         if part is not None:

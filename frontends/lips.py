@@ -213,7 +213,8 @@ class LipStream(Iterator[tuple[NDArray[np.uint8], bool]]):
             which = "the largest" if number is None else f"number {number} by size"
             found.append(f"{self.faces} faces at once; {which} was followed")
         if self.cuts:
-            found.append(f"the view changes {self.cuts} times; the face was sought anew")
+            times = "once" if self.cuts == 1 else f"{self.cuts} times"
+            found.append(f"the view changes {times}; the face was sought anew")
         if self._follower.moves:
             found.append(f"the face followed changed {self._follower.moves} times")
         if self.coverage < PROPER:

@@ -54,7 +54,11 @@ class Export(Callback):
     def _write(self, trainer: Any, task: AvsrTask) -> None:
         if trainer.is_global_zero:
             facts = {"steps": trainer.global_step, "seed": task.seed}
-            task.save(Path(self.folder), lip_encoder=self.lip_encoder, training=facts)
+            data = trainer.datamodule
+            towers = data.towers() if isinstance(data, SpeechData) else {}
+            task.save(
+                Path(self.folder), lip_encoder=self.lip_encoder, training=facts, towers=towers
+            )
 
 
 class Predictions(Callback):

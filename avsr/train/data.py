@@ -35,15 +35,21 @@ class Corpus:
         manifest: JSON-lines manifest.
         corpora: names to keep, all when empty.
         speakers: speakers to keep, all when empty.
-        variants: ways of reading a clip; an epoch reads each clip in one of them, in turn.
+        variants: ways of reading a clip, clean alone when empty; an epoch reads each clip in one
+            of them, in turn.
         repeat: times that a clip counts per epoch.
     """
 
     manifest: str
     corpora: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
-    variants: tuple[Variant, ...] = (Variant(),)
+    variants: tuple[Variant, ...] = ()
     repeat: int = 1
+
+    @property
+    def ways(self) -> tuple[Variant, ...]:
+        """The variants; clean alone where none are told."""
+        return self.variants or (Variant(),)
 
 
 @dataclass(frozen=True)

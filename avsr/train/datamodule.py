@@ -97,6 +97,11 @@ class SpeechData(lightning.LightningDataModule):
             )
         return self._store
 
+    def towers(self) -> dict[str, object]:
+        """What makes the features, by its name in a configuration; facts of what a step runs."""
+        store = self.store()
+        return {"audio_tower": store.audio_tower, "video_tower": store.video_tower}
+
     def setup(self, stage: str) -> None:
         """Read the manifests and open the towers."""
         self.tokenizer = load_tokenizer(resolve(self.language_model))
@@ -108,7 +113,7 @@ class SpeechData(lightning.LightningDataModule):
         entries: list[tuple[Item, tuple[Variant, ...]]] = []
         for corpus in corpora:
             chosen = read_manifest(corpus.manifest, _keeps(corpus, split))
-            variants = corpus.variants if fitted else (Variant(),)
+            variants = corpus.ways if fitted else (Variant(),)
             entries += [(item, variants) for item in chosen] * (corpus.repeat if fitted else 1)
         if not entries:
             raise ConfigError(f"no clips of split {split!r} in {[c.manifest for c in corpora]}")
@@ -169,7 +174,7 @@ class SpeechData(lightning.LightningDataModule):
             (item, variant)
             for corpus in self.corpora
             for item in read_manifest(corpus.manifest, _keeps(corpus, "train"))
-            for variant in corpus.variants
+            for variant in corpus.ways
         ]
         for corpus in self.held_out:
             chosen = read_manifest(corpus.manifest, _keeps(corpus, "validation"))

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,7 +12,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from avsr.checkpoint import (
     ALIGNMENT,
     build_model,
-    fingerprint,
     load_alignment,
     load_checkpoint,
     load_towers,
@@ -24,10 +23,11 @@ from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import AvsrError, ConfigError, ModelError
+from avsr.fingerprint import llm_fingerprint
 from avsr.rates import Rates
 from avsr.streams import TokenStream
 from avsr.views import Features, View
-from frontends.audio_tower import WhisperTower
+from frontends.audio_tower import WhisperShape, WhisperTower
 from frontends.avhubert_tower import AvHubertTower
 from frontends.video_tower import LipEncoder, LipShape
 from tests.frontends.avhuberts import tiny as tiny_avhubert
@@ -189,11 +189,11 @@ def test_a_model_without_lips(saved, config, tmp_path):
 
 
 def test_fingerprints_tell_llms_apart_whatever_their_dtype(kind):
-    mine = fingerprint(tiny_llm())
-    assert mine == fingerprint(tiny_llm())
-    assert mine == fingerprint(tiny_llm().bfloat16())
+    mine = llm_fingerprint(tiny_llm())
+    assert mine == llm_fingerprint(tiny_llm())
+    assert mine == llm_fingerprint(tiny_llm().bfloat16())
     others = [tiny_llm(seed=1), tiny_llm("qwen2"), tiny_llm("qwen3")]
-    assert len({mine, *map(fingerprint, others)}) == 4
+    assert len({mine, *map(llm_fingerprint, others)}) == 4
 
 
 def test_another_llm_is_refused(saved, tmp_path):
@@ -202,6 +202,32 @@ def test_another_llm_is_refused(saved, tmp_path):
     with pytest.raises(ModelError, match="another LLM") as caught:
         load_checkpoint(folder, dtype=torch.float32)
     assert caught.value.where == str(folder)
+
+
+def test_another_tower_is_refused(saved, config, tmp_path):
+    model, _ = saved
+    whisper, lips = tmp_path / "a-whisper", tmp_path / "lips"
+    shape = WhisperShape(AUDIO_WIDTH, 1, 2, 16, 8, 10)
+    for name, seed in (("a-whisper", 0), ("another", 1)):
+        torch.manual_seed(seed)
+        state = {f"model.encoder.{k}": v for k, v in WhisperTower(shape).state_dict().items()}
+        (tmp_path / name).mkdir()
+        save_file(state, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(json.dumps(asdict(shape)))
+    config = replace(config, audio_tower=str(whisper))
+    audio, video = load_towers(config)
+    towers = {"audio_tower": audio, "video_tower": video}
+    save_model(model, tmp_path / "known", towers=towers)
+    stored = json.loads((tmp_path / "known/config.json").read_text())["frozen"]
+    assert sorted(stored) == ["audio_tower", "language_model", "video_tower"]
+    load_towers(config, None, stored)
+    with pytest.raises(ModelError, match="another audio_tower"):
+        load_towers(replace(config, audio_tower=str(tmp_path / "another")), None, stored)
+    torch.manual_seed(7)
+    LipEncoder(LipShape(stem=2, trunk=(4,), width=VIDEO_WIDTH, dilations=(1,))).save(lips)
+    with pytest.raises(ModelError, match="another video_tower"):
+        load_towers(config, None, stored)
+    load_towers(config, None, {"language_model": "of a time before towers had any"})
 
 
 def edit(**changes):
