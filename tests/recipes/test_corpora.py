@@ -383,5 +383,6 @@ def test_a_recipe_of_the_paper_takes_two_steps_on_tiny_towers(recipe, film, tmp_
     monkeypatch.chdir(tmp_path)
     assert main(["train", "fit", "-c", str(path)]) == 0
     facts = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert sorted(facts["frozen"]) == ["audio_tower", "language_model", "video_tower"]
     assert facts["training"]["steps"] == 2
     assert facts["model"]["mome"]["placement"] == recipe.stem
