@@ -4,6 +4,7 @@ Data: YAML -> AvsrTask, SpeechData, Trainer. The rate is never a saved hyper-par
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ class Predictions(Callback):
 
 def main(arguments: Sequence[str]) -> int:
     """Run one Lightning subcommand."""
+    # sys.argv stays as it was: Lightning starts further processes with it.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
     TrainCLI(
         AvsrTask,
         SpeechData,
