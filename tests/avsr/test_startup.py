@@ -96,3 +96,14 @@ assert again is scipy.optimize is sys.modules["scipy.optimize"]
 
 def test_scipy_is_imported_when_it_is_called_and_not_before():
     subprocess.run([sys.executable, "-c", SCIPY], check=True, timeout=120)
+
+
+def test_a_process_that_loads_models_ends_without_a_last_walk() -> None:
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print('kept', gc.get_freeze_count() > 0))\n"  # runs last
+        "import avsr.loading\n"
+        "assert gc.get_freeze_count() == 0\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "kept True\n"
