@@ -37,6 +37,7 @@ class Limits:
     max_pixels: int = 4096 * 4096  # a frame
     max_seconds: float = 4 * 3600.0
     max_fps: float = 120.0
+    max_frames: int = 4 * 3600 * 120
     max_streams: int = 8
     max_decoded_bytes: int = 2**30  # of sound, at 16 kHz: whatever its header claims of its rate
     max_metadata_bytes: int = 64 * 1024

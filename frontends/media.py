@@ -161,6 +161,12 @@ class _Reading:
     def _check_rate(self) -> None:
         span = self.last - self.first
         self.limits.check_seconds(span, self.where)
+        if self.pictures > self.limits.max_frames:
+            raise MediaError(
+                f"the video has more than {self.limits.max_frames} pictures",
+                where=self.where,
+                todo="Cut it into parts, or raise Limits.max_frames",
+            )
         if self.pictures > 1 + self.limits.max_fps * (1.01 * span + 1.0):
             raise MediaError(
                 f"the video has more than {self.limits.max_fps:g} pictures a second",

@@ -18,7 +18,8 @@ __all__ = ["add_clip", "clip_options", "in_options", "meaningless"]
 
 # Named here as well as in frontends.face_detectors, which is too heavy to import for --help.
 DETECTORS = ("blazeface", "yunet", "cascade", "mediapipe", "centre")
-_SECONDS, _PIXELS = 4 * 3600, 4096 * 4096  # of frontends.container.Limits, for --help too
+# Of frontends.container.Limits, for --help too.
+_SECONDS, _PIXELS, _FRAMES = 4 * 3600, 4096 * 4096, 4 * 3600 * 120
 _NEEDS_FILES = {"yunet": "FILE.onnx", "mediapipe": "FILE.tflite"}
 _FROM_FILES = (*_NEEDS_FILES, "cascade")
 
@@ -65,6 +66,13 @@ def add_clip(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help=f"refuse larger pictures (default: {_PIXELS}, 4096 by 4096)",
     )
+    add_option(
+        parser,
+        "--max-frames",
+        type=count,
+        metavar="N",
+        help=f"refuse videos of more pictures (default: {_FRAMES})",
+    )
 
 
 def clip_options(args: argparse.Namespace) -> ClipOptions:
@@ -87,6 +95,9 @@ def _limits(args: argparse.Namespace) -> Limits:
         usual,
         max_pixels=usual.max_pixels if args.max_pixels is None else args.max_pixels,
         max_seconds=seconds,
+        max_frames=max(usual.max_frames, int(seconds * usual.max_fps))
+        if args.max_frames is None
+        else args.max_frames,
         max_decoded_bytes=max(usual.max_decoded_bytes, 4 * 16_000 * (int(seconds) + 60)),
         max_wall_seconds=max(usual.max_wall_seconds, seconds / 24),
     )
@@ -94,7 +105,7 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 def in_options(error: AvsrError) -> AvsrError:
     """Name the options that raise a limit, instead of the library's settings."""
-    for name in ("max_seconds", "max_pixels"):
+    for name in ("max_seconds", "max_pixels", "max_frames"):
         error.todo = error.todo.replace(f"Limits.{name}", f"--{name.replace('_', '-')}")
     return error
 

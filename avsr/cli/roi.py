@@ -17,8 +17,9 @@ from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from frontends.lips import Roi
+    from frontends.media import Clip
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "check_film", "run", "save_view", "track"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,29 +44,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from avsr.prepare import Preparer
     from frontends.clip_writer import write_clip
-    from frontends.lips import given
-    from frontends.media import open_clip
-    from frontends.roi_view import view
 
     wrong = meaningless(args)
     if wrong is not None:
         raise AvsrError(wrong, exit_code=USAGE)
-    options = clip_options(args)
-    for path, ending in ((args.save_roi, (".mp4", ".mkv")), (args.save_crops, (".mkv",))):
-        _check(path, ending, args.input)
+    check_film(args.save_roi, args.input)
+    check_film(args.save_crops, args.input, (".mkv",))
     with spooled([Source(args.input, Path(args.input))]) as (source,):
         if source.fault is not None:
             raise source.fault
-        clip = open_clip(source.path, limits=options.limits, audio_track=options.audio_track)
-        if args.roi == "given":
-            roi = given(clip)
-        else:
-            preparer = Preparer(local_files_only=args.local_files_only or offline())
-            roi = preparer.tracker(options).track(clip)
+        clip, roi = track(source.path, args)
         if args.save_roi is not None:
-            write_clip(args.save_roi, view(clip, roi), clip.audio, kind="view")
+            save_view(args.save_roi, clip, roi)
         if args.save_crops is not None:
             write_clip(args.save_crops, roi.crops, clip.audio)
     told = _report(args.input, roi, (*clip.warnings, *roi.warnings))
@@ -73,7 +64,34 @@ def _run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _check(path: Path | None, endings: tuple[str, ...], source: str) -> None:
+def track(path: Path, args: argparse.Namespace) -> tuple[Clip, Roi]:
+    """Open a clip and follow its mouth, as the options of `add_clip` and --roi say.
+
+    Raises:
+        AvsrError: it cannot be read, or shows no face.
+    """
+    from avsr.prepare import Preparer
+    from frontends.lips import given
+    from frontends.media import open_clip
+
+    options = clip_options(args)
+    clip = open_clip(path, limits=options.limits, audio_track=options.audio_track)
+    if args.roi == "given":
+        return clip, given(clip)
+    preparer = Preparer(local_files_only=args.local_files_only or offline())
+    return clip, preparer.tracker(options).track(clip)
+
+
+def save_view(path: Path, clip: Clip, roi: Roi) -> None:
+    """Write a film of the face and the crop beside it."""
+    from frontends.clip_writer import write_clip
+    from frontends.roi_view import view
+
+    write_clip(path, view(clip, roi), clip.audio, kind="view")
+
+
+def check_film(path: Path | None, source: str, endings: tuple[str, ...] = (".mp4", ".mkv")) -> None:
+    """Refuse a name that is no film's, or the clip's own."""
     if path is None:
         return
     if path.suffix.lower() not in endings:

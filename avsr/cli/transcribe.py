@@ -20,6 +20,7 @@ from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.outputs import Outputs, template
 from avsr.cli.progress import Progress
+from avsr.cli.roi import check_film, save_view, track
 from avsr.errors import AvsrError
 from avsr.transcript import Transcript, Word
 from avsr.writers import FORMATS, render, sweep, write_atomic
@@ -84,6 +85,13 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "given"],
         help="find the mouth, or take the whole picture as one already cut out (default: auto)",
+    )
+    add_option(
+        parser,
+        "--save-roi",
+        type=Path,
+        metavar="FILE",
+        help="of one input: film of the face and the crop that was read, .mp4 or .mkv",
     )
     add_clip(parser)
     add_cutting(parser)
@@ -228,6 +236,9 @@ def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs
         return "--video-rate has no meaning with --modality a"
     if args.modality == "v" and args.audio_rate is not None:
         return "--audio-rate has no meaning with --modality v"
+    if args.save_roi is not None and (len(sources) > 1 or args.modality == "a"):
+        return "--save-roi films the mouth of one input, where lips are read"
+    check_film(args.save_roi, sources[0].name)
     idle_option = meaningless(args)
     if idle_option is not None:
         return idle_option
@@ -333,6 +344,12 @@ class _Call:
         if self.args.stdout or not self.outputs.formats:
             text = _coloured(outcome) if self.args.print_colors else one_line(outcome.text)
             self.progress.print(f"{one_line(source.name)}: {text}" if self.several else text)
+        if self.args.save_roi is not None:
+            try:
+                save_view(self.args.save_roi, *track(source.path, self.args))
+            except AvsrError as error:
+                self._tell("error", in_options(error), source)
+                return error.exit_code
         for form, path in self.outputs.of(source):
             try:
                 write_atomic(path, render(outcome, form))

@@ -77,4 +77,6 @@ def test_help_names_the_limits_that_hold() -> None:
     from avsr.cli import clip
     from frontends.container import Limits
 
-    assert (clip._SECONDS, clip._PIXELS) == (Limits().max_seconds, Limits().max_pixels)
+    limits = Limits()
+    assert (clip._SECONDS, clip._PIXELS) == (limits.max_seconds, limits.max_pixels)
+    assert limits.max_frames == clip._FRAMES
