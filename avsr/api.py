@@ -212,17 +212,20 @@ class Recogniser:
             for clip, pair, hypothesis, used in zip(clips, chosen, found, counts, strict=True)
         ]
         if options is not None and options.word_times == "align":
-            aligner = WordAligner(self.model, self.alignment)
+            aligner = WordAligner(self.model, self.alignment, self._hz)
             made = [aligner.timed(clip, one) for clip, one in zip(clips, made, strict=True)]
         return list(zip(made, found, strict=True))
 
     def features(self, clips: Sequence[Prepared]) -> Features:
         """What the towers said of encoded clips, as one batch."""
+        audio = _stream([c.audio for c in clips], self._hz["audio"])
+        return Features(audio, _stream([c.video for c in clips], self._hz["video"]))
+
+    @property
+    def _hz(self) -> dict[str, float]:
+        """Frames a second of each tower's features."""
         lips = self.video_tower
-        return Features(
-            _stream([c.audio for c in clips], self.audio_tower.hz),
-            _stream([c.video for c in clips], VIDEO_HZ if lips is None else lips.hz),
-        )
+        return {"audio": self.audio_tower.hz, "video": VIDEO_HZ if lips is None else lips.hz}
 
     def _transcript(
         self,
@@ -334,7 +337,7 @@ class Recogniser:
         if rates is not None:
             self.model.check(rates)
         if word_times == "align":
-            WordAligner(self.model, self.alignment)  # refused before any work
+            WordAligner(self.model, self.alignment, self._hz)  # refused before any work
         cutting = Cutting() if cutting is None else cutting
         reader = LongReader(self, cutting, batch_size=batch_size, stage=stage)
         long = partial(

@@ -10,7 +10,7 @@ is interpolated: a word with a token that the CTC does not know has no times.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
@@ -83,13 +83,16 @@ class WordAligner:
     Args:
         model: whose projectors the CTC was trained with.
         alignment: the CTC.
+        hz: frames a second of the "audio" and "video" features.
 
     Raises:
         ModelError: the projectors do not read single frames.
         SetupError: torchaudio cannot be loaded.
     """
 
-    def __init__(self, model: AvsrModel, alignment: EmbeddingCtc | None) -> None:
+    def __init__(
+        self, model: AvsrModel, alignment: EmbeddingCtc | None, hz: Mapping[str, float]
+    ) -> None:
         if alignment is None:
             todo = "Train one with a CTC (objective.ctc), or leave --word-timestamps out."
             raise ModelError("this model cannot tell the times of words: it has no CTC", todo=todo)
@@ -97,7 +100,7 @@ class WordAligner:
             what = "this model's projectors read frames stacked: word times need single ones"
             raise ModelError(what, todo="Leave --word-timestamps out.")
         _forced_align()
-        self.model, self.alignment = model, alignment
+        self.model, self.alignment, self.hz = model, alignment, hz
         self._class_of = {token: i + 1 for i, token in enumerate(alignment.vocabulary)}
 
     def timed(self, clip: Prepared, transcript: Transcript) -> Transcript:
@@ -155,14 +158,14 @@ class WordAligner:
         """
         if task == "v":
             assert clip.video is not None
-            return self._read(clip.video, "video", 25.0), 25.0
+            return self._read(clip.video, "video"), self.hz["video"]
         assert clip.audio is not None
         # A CTC that heard nothing after the last word may give it to the last frames of all.
-        return self._read(clip.audio, "audio", 50.0, _end(clip)), 50.0
+        return self._read(clip.audio, "audio", _end(clip)), self.hz["audio"]
 
-    def _read(self, features: Tensor, kind: str, hz: float, end: float | None = None) -> Tensor:
+    def _read(self, features: Tensor, kind: str, end: float | None = None) -> Tensor:
         """[T, D] -> [T, classes]; up to `end` s, if there is one."""
-        rate = min(self.model.rates[kind])
+        rate, hz = min(self.model.rates[kind]), self.hz[kind]
         stream = TokenStream.from_rows([features], hz)
         if end is not None:
             stop = stream.lengths.clamp_max(max(1, round(end * hz)))

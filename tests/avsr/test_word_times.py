@@ -13,6 +13,7 @@ from avsr.errors import ConfigError, ModelError, SetupError
 from avsr.word_times import LEAD, WordAligner, spans
 
 HZ = 50.0
+RATES = {"audio": 50.0, "video": 25.0}
 
 
 def planted(labels, classes=5):
@@ -96,15 +97,26 @@ def clip(sound=None, lips=None, wave=None):
 
 
 def test_lips_alone_have_times_of_their_own_rate():
-    times = WordAligner(model(), Alignment()).times(
+    times = WordAligner(model(), Alignment(), RATES).times(
         clip(lips=[0] * 10 + [1, 1] + [0] * 8 + [2, 2, 0]), "v", ["one", "two"]
     )
     assert times == [pytest.approx((0.4 - LEAD, 0.48)), pytest.approx((0.8 - LEAD, 0.88))]
 
 
+def test_times_are_those_of_the_towers_own_rate(monkeypatch):
+    """AV-HuBERT hears at 25 frames a second, Whisper at 50."""
+    monkeypatch.setattr("avsr.word_times.voice", lambda wave: np.ones(60))
+    slow = WordAligner(model(), Alignment(), {"audio": 25.0, "video": 25.0})
+    labels = [0] * 10 + [1] * 2 + [0] * 20
+    (time,) = slow.times(clip(labels, wave=np.ones(2)), "a", ["one"])
+    assert time == pytest.approx((0.4 - LEAD, 0.48))
+
+
 def test_the_unknown_word_has_no_times_and_its_neighbours_have():
     labels = [0, 0, 1, 0, 0, 2, 2, 0, 0, 0, 2, 0]
-    times = WordAligner(model(), Alignment()).times(clip(lips=labels), "v", ["one", "six", "two"])
+    times = WordAligner(model(), Alignment(), RATES).times(
+        clip(lips=labels), "v", ["one", "six", "two"]
+    )
     assert times[1] is None
     assert times[0] is not None
     assert times[2] == pytest.approx((10 / 25 - LEAD, 11 / 25))
@@ -114,7 +126,9 @@ def test_sound_is_not_listened_to_beyond_the_voice(monkeypatch):
     """A CTC tends to give the last word to the last frames, whatever is heard there."""
     monkeypatch.setattr("avsr.word_times.voice", lambda wave: np.repeat([1.0, 0.0], [20, 40]))
     labels = [0] * 10 + [1] * 3 + [0] * 80 + [1] * 7  # voice ends at 0.64 s, frame 32
-    (time,) = WordAligner(model(), Alignment()).times(clip(labels, wave=np.ones(2)), "a", ["one"])
+    (time,) = WordAligner(model(), Alignment(), RATES).times(
+        clip(labels, wave=np.ones(2)), "a", ["one"]
+    )
     assert time == pytest.approx((0.2 - LEAD, 0.26))
 
 
@@ -125,7 +139,9 @@ def test_without_the_voice_detector_loudness_tells(monkeypatch):
     monkeypatch.setattr("avsr.word_times.voice", absent)
     monkeypatch.setattr("avsr.word_times.energy", lambda wave: np.repeat([1.0, 0.0], [20, 40]))
     labels = [0] * 10 + [1] * 3 + [0] * 80 + [1] * 7
-    (time,) = WordAligner(model(), Alignment()).times(clip(labels, wave=np.ones(2)), "a", ["one"])
+    (time,) = WordAligner(model(), Alignment(), RATES).times(
+        clip(labels, wave=np.ones(2)), "a", ["one"]
+    )
     assert time == pytest.approx((0.2 - LEAD, 0.26))
 
 
@@ -133,23 +149,23 @@ def test_sound_tells_where_both_were_read(monkeypatch):
     monkeypatch.setattr("avsr.word_times.voice", lambda wave: np.ones(60))
     sound, lips = [0] * 20 + [1] * 4 + [0] * 40, [0] * 2 + [1] * 2 + [0] * 28
     both = clip(sound, lips, wave=np.ones(2))
-    (time,) = WordAligner(model(), Alignment()).times(both, "av", ["one"])
+    (time,) = WordAligner(model(), Alignment(), RATES).times(both, "av", ["one"])
     assert time == pytest.approx((0.4 - LEAD, 0.48))
 
 
 def test_a_model_that_cannot_tell_is_refused():
     with pytest.raises(ModelError, match="no CTC"):
-        WordAligner(model(), None)
+        WordAligner(model(), None, RATES)
     stacking = model()
     stacking.compressor_of = lambda kind: SimpleNamespace(width=lambda width, budget: 4 * width)
     with pytest.raises(ModelError, match="stacked"):
-        WordAligner(stacking, Alignment())
+        WordAligner(stacking, Alignment(), RATES)
 
 
 def test_without_torchaudio_it_is_said_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchaudio.functional", None)
     with pytest.raises(SetupError, match="torchaudio"):
-        WordAligner(model(), Alignment())
+        WordAligner(model(), Alignment(), RATES)
 
 
 def test_no_other_way_of_telling_times():
