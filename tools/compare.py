@@ -3,6 +3,7 @@
     python tools/compare.py --suite grid [--only NAME,...] [--hours H] [--steps N] [--dry-run]
     python tools/compare.py --suite grid --page           # the page again, from the JSONs alone
     python tools/compare.py --suite grid --sweep dense    # learning rates, by validation loss
+    python tools/compare.py --suite grid --speed 15       # seconds a step and a token, turn about
 
 Data: suite file -> trainings under .cache/compare/SUITE/RUN, one process at a time -> OUT/RUN.json
 -> OUT/README.md. From the repository's root. What was killed goes on with the same command; a run
@@ -63,6 +64,7 @@ def options() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="say what would be done")
     what.add_argument("--page", action="store_true", help="only make the page again")
+    what.add_argument("--speed", type=int, metavar="ROUNDS", help="only time the methods")
     what.add_argument("--sweep", metavar="METHOD", help="only its learning rates, on validation")
     return parser
 
@@ -179,6 +181,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sweep(suite, args.sweep, clock=time.monotonic, cache=args.cache, said=said)
             return 0
         only = [name for name in args.only.split(",") if name]
+        if args.speed is not None:
+            from compare_speed import speed
+
+            with alone(args.cache):
+                speed(suite, only, args.out, repeats=args.speed, said=said)
+            print(write_page(suite, read_reports(args.out, suite), args.out))
+            return 0
         places = [Place(suite, run, args.cache) for run in suite.runs(only)]
         if args.dry_run:
             print(*plan(places, args.out, suite), sep="\n")

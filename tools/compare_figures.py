@@ -7,8 +7,10 @@ intervals over utterances (Bisani and Ney, ICASSP 2004), both systems on the sam
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from avsr import bootstrap
 
 DRAWS, SEED = 5000, 0
+SPEEDS = "avsr.compare_speed/1"
+Speeds = Mapping[str, Mapping[str, Any]]
 Floats = NDArray[np.float64]
 
 
@@ -110,10 +114,6 @@ class Method:
         found = [row[what] for key in keys for row in self.rows.get(key, []) if row[what]]
         return float(np.mean(found)) if found else float("nan")
 
-    def training(self, what: str) -> float:
-        """Mean over its runs of a number of the training."""
-        return float(np.mean([report["training"][what] for report in self.reports]))
-
 
 def methods(reports: Iterable[Mapping[str, Any]]) -> dict[str, Method]:
     """Methods by name, in the order of the first report of each."""
@@ -121,6 +121,19 @@ def methods(reports: Iterable[Mapping[str, Any]]) -> dict[str, Method]:
     for report in reports:
         groups.setdefault(report["method"], []).append(report)
     return {name: Method(found) for name, found in groups.items()}
+
+
+def speeds_path(out: Path, suite: str) -> Path:
+    """Where `compare_speed` keeps the times of a suite's methods."""
+    return out / "speed" / f"{suite}.json"
+
+
+def read_speeds(path: Path) -> dict[str, Any]:
+    """Times by method, none where they were not taken."""
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return dict(found["methods"]) if found.get("schema") == SPEEDS else {}
 
 
 def ratio(terms: Sequence[tuple[float, Floats]], words: Floats) -> Figure:

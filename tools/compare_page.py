@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from compare_claims import CLAIMS, PAIRS, Finding, judge
-from compare_figures import DRAWS, Condition, Method, difference, error, methods
+from compare_figures import (
+    DRAWS,
+    Condition,
+    Method,
+    Speeds,
+    difference,
+    error,
+    methods,
+    read_speeds,
+    speeds_path,
+)
 from compare_plots import PLOTS, plots
 from compare_suite import Line, Suite
 
@@ -21,12 +31,15 @@ TASKS = {"a": "sound alone", "v": "lips alone", "av": "sound and lips"}
 MISSING = "not run yet"
 
 
-def page(suite: Suite, reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def page(
+    suite: Suite, reports: Sequence[Mapping[str, Any]], speeds: Speeds | None = None
+) -> dict[str, str]:
     """The page and its plots, by file name.
 
     Args:
         suite: what was to be run.
         reports: what was.
+        speeds: of its methods, as `compare_speed` tells them.
     """
     found = _told_again(suite, methods(reports))
     listed = [line for line in suite.lines if line.name in found]
@@ -34,7 +47,7 @@ def page(suite: Suite, reports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     keys = sorted({key for m in chosen.values() for key in m.rows}, key=_order)
     parts = [
         _head(suite, reports, chosen),
-        _sizes(suite, chosen),
+        _sizes(suite, chosen, speeds or {}),
         *(_errors(suite, chosen, [k for k in keys if k.task == task], task) for task in TASKS),
         *(_against(chosen, name, keys) for name in suite.data["baselines"]),
         _seeds(chosen),
@@ -53,7 +66,7 @@ def write_page(suite: Suite, reports: Sequence[Mapping[str, Any]], out: Path) ->
         The page's path.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in page(suite, reports).items():
+    for name, text in page(suite, reports, read_speeds(speeds_path(out, suite.name))).items():
         write_atomic(out / name, text)
     return out / "README.md"
 
@@ -116,8 +129,10 @@ def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str
     return "\n\n".join(lines)
 
 
-def _sizes(suite: Suite, found: Mapping[str, Method]) -> str:
-    head = ["method", "seeds", "active", "stored", "train s/step", "decode tokens/s"]
+def _sizes(suite: Suite, found: Mapping[str, Method], speeds: Speeds) -> str:
+    base = suite.data["baselines"][0]
+    head = ["method", "seeds", "active", "stored"]
+    head += ["train s/step", f"times `{base}`'s", "decode tokens/s", f"seconds, times `{base}`'s"]
     rows = []
     for name, method in found.items():
         same = suite_line(suite, name).same_as
@@ -127,16 +142,42 @@ def _sizes(suite: Suite, found: Mapping[str, Method]) -> str:
                 str(len(method.seeds)),
                 f"{method.active:,}",
                 f"{method.stored:,}",
-                f"{method.training('seconds_per_step'):.2f}",
-                f"{method.mean('decode_tokens_per_second', method.rows):.1f}",
+                *_times(speeds.get(same or name)),
             ]
         )
     text = (
         "Parameters that widen the LLM: active on a token, and stored for all rate pairs; "
-        "projectors left out. Times are of one machine that did other work beside, on one or two "
-        "threads, as each JSON tells: they do not rank methods. Prefill is in the decoding."
+        "projectors left out.\n\nTimes are medians of rounds in which every method took its turn "
+        "over the same made-up clips of 3 s, ratios their medians with 95 % intervals over rounds; "
+        "prefill is in the decoding, which is at the finest rates. A method of fixed rates "
+        "trains at the finest pair, the others at pairs that they draw. Made by `python "
+        f"tools/compare.py --suite {suite.name} --speed N`; the seconds a step of the "
+        "trainings themselves, which had other work beside them, are in each run's JSON."
     )
+    told = sorted({_machine(times) for times in speeds.values()})
+    if told:
+        text += f" {'; '.join(told)}."
     return f"## Size and speed\n\n{text}\n\n{_table(head, rows)}"
+
+
+def _times(found: Mapping[str, Any] | None) -> list[str]:
+    """Cells of one method's times."""
+    if found is None:
+        return ["-"] * 4
+    step, token = found["step"], found["token"]
+    return [f"{step['seconds']:.2f}", _span(step), f"{1 / token['seconds']:.0f}", _span(token)]
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    told = found["ratio"]
+    return f"{told['median']:.2f} ({told['low']:.2f} to {told['high']:.2f})"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['rounds']} rounds of {found['clips']} clips on {found['threads']} threads, "
+        f"{found['clock']} time"
+    )
 
 
 def _errors(suite: Suite, found: Mapping[str, Method], keys: Sequence[Condition], task: str) -> str:

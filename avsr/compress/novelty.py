@@ -19,6 +19,8 @@ from avsr.compress.plans import Grouping, plain, ranked, whole
 from avsr.compress.windows import concat, cut, forget
 from avsr.streams import Budget, TokenStream
 
+SECONDS = 0.64  # of a chunk, unless told
+
 
 @dataclass
 class _Past:
@@ -45,7 +47,8 @@ class Novelty(Grouping):
     Args:
         mode: "merge" lets a frame that is not kept join the nearest kept one of its chunk, so that
             nothing is lost; "drop" loses it, as the paper does.
-        chunk: frames of a chunk at least; the next multiple of the rate is taken.
+        chunk: frames of a chunk at least; the next multiple of the rate is taken. None for 0.64 s
+            and two tokens at least: merged, a chunk of one token is a window of `pool`.
         memory: chunks of the past, None for the mean of all of them.
         past: weight a of the past.
         max_gap: most frames dropped in a row; further ones are kept beyond the budget. None for no
@@ -73,14 +76,18 @@ class Novelty(Grouping):
         self,
         *,
         mode: Literal["merge", "drop"] = "merge",
-        chunk: int = 16,
+        chunk: int | None = None,
         memory: int | None = 8,
         past: float = 0.5,
         max_gap: int | None = None,
     ) -> None:
         if mode not in ("merge", "drop"):
             raise ValueError(f"mode must be 'merge' or 'drop', got {mode!r}")
-        if chunk < 1 or (memory is not None and memory < 1) or not 0 <= past <= 1:
+        if (
+            (chunk is not None and chunk < 1)
+            or (memory is not None and memory < 1)
+            or not 0 <= past <= 1
+        ):
             raise ValueError(f"chunk={chunk}, memory={memory}, past={past} are out of range")
         if max_gap is not None and max_gap < 1:
             raise ValueError(f"max_gap must be at least 1, got {max_gap}")
@@ -101,16 +108,17 @@ class Novelty(Grouping):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form at a whole rate; a token waits for its chunk to end."""
         self.check_stream(b)
-        return NoveltyStreamer(self, b, self.chunk_at(b))
+        return NoveltyStreamer(self, b)
 
-    def chunk_at(self, b: Budget) -> int:
+    def chunk_at(self, b: Budget, hz: float) -> int:
         """Frames of a chunk at a whole rate: a multiple of it, so that no token is lost or won."""
         rate = whole(self, b)
-        return -(-self.chunk // rate) * rate
+        least = max(round(SECONDS * hz), 2 * rate) if self.chunk is None else self.chunk
+        return -(-least // rate) * rate
 
     def continued(self, s: TokenStream, b: Budget, past: _Past | None) -> tuple[Tensor, _Past]:
         """Plan of the next chunks of a stream, and what is remembered after them."""
-        x, mask, size, rate = plain(s), s.mask, self.chunk_at(b), whole(self, b)
+        x, mask, size, rate = plain(s), s.mask, self.chunk_at(b, s.hz), whole(self, b)
         if past is None:
             slots = 1 if self.memory is None else self.memory
             empty = x.new_zeros(len(x), slots, x.shape[-1])
@@ -177,11 +185,10 @@ class NoveltyStreamer(Streamer):
     Args:
         compressor: what scores and keeps.
         budget: a whole rate.
-        chunk: frames of a chunk.
     """
 
-    def __init__(self, compressor: Novelty, budget: Budget, chunk: int) -> None:
-        self._compressor, self._budget, self._chunk = compressor, budget, chunk
+    def __init__(self, compressor: Novelty, budget: Budget) -> None:
+        self._compressor, self._budget = compressor, budget
         self._held: TokenStream | None = None
         self._past: _Past | None = None
 
@@ -197,7 +204,8 @@ class NoveltyStreamer(Streamer):
         """
         held = s if self._held is None else concat([self._held, s])
         length = held.lengths
-        full = length // self._chunk * self._chunk
+        chunk = self._compressor.chunk_at(self._budget, s.hz)
+        full = length // chunk * chunk
         self._held = cut(held, full, length)
         return self._run(cut(held, torch.zeros_like(full), full))
 
