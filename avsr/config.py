@@ -165,9 +165,12 @@ class AvsrConfig:
                 try:
                     given[key] = kind(**given[key])
                 except (TypeError, ValueError) as error:
+                    newer = isinstance(error, TypeError)  # an unknown key
                     raise ConfigError(
                         f"{key} of a model's configuration: {error}",
-                        todo="The checkpoint may come from a newer version of this package.",
+                        todo="The checkpoint may come from a newer version of this package."
+                        if newer
+                        else "Correct it in the model's configuration.",
                     ) from error
         lora = given.get("tower_lora")
         if isinstance(lora, Mapping):

@@ -323,6 +323,7 @@ class AvsrModel(nn.Module):
         texts: Sequence[Tensor],
         *,
         read: Sequence[Tensor] | None = None,
+        weights: Sequence[float] | None = None,
         balance: float = 0.01,
         distil: float = 0.0,
     ) -> Losses:
@@ -333,6 +334,7 @@ class AvsrModel(nn.Module):
             views: which row at which rates; every combination for Matryoshka mode "all".
             texts: transcript tokens [S] of each row.
             read: tokens [S] that the LLM reads in their place, None for the same.
+            weights: of each view's cross-entropy in the total, None for 1.
             balance: weight of the load-balance loss.
             distil: weight of the loss that makes each view predict what the finest view of the same
                 clip and task predicts (`avsr.distil`).
@@ -353,7 +355,8 @@ class AvsrModel(nn.Module):
         per_view = torch.zeros(len(views), device=nll.device).index_add(0, owner, nll) / counts
         text, load = per_view.mean(), self.adapter.balance_loss()
         load = load if routed is None else load + routed
-        total = text + balance * load
+        weighed = text if weights is None else (per_view * per_view.new_tensor(weights)).mean()
+        total = weighed + balance * load
         own = self._compress_loss(features, views, texts)
         total = total if own is None else total + own
         if distil == 0:

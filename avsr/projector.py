@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experts.sizes import whole
+
 Form: TypeAlias = Literal["levelled", "plain", "plain-norm"]
 
 
@@ -53,13 +55,13 @@ class ProjectorConfig:
 
     def __post_init__(self) -> None:
         """Check the sizes."""
+        whole(1, width=self.width, context=self.context, reach=self.reach)
+        whole(0, depth=self.depth, experts=self.experts, top_k=self.top_k)
         for name, span in (("context", self.context), ("reach", self.reach)):
-            if span < 1 or span % 2 == 0:
+            if span % 2 == 0:
                 raise ValueError(f"{name} must be odd and at least 1, got {span}")
-        if self.width < 1 or self.depth < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"width={self.width}, depth={self.depth}, dropout={self.dropout} make no projector"
-            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie between 0 and 1")
         if self.per not in ("rate", "modality"):
             raise ValueError(f"a projector is per rate or per modality, not per {self.per!r}")
         if self.form not in get_args(Form):

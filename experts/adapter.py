@@ -99,7 +99,7 @@ class Adapter(nn.Module):
         return next(self.parameters()).new_zeros(())
 
     def settle(self) -> None:
-        """After an optimiser step: update what is learnt without gradients."""
+        """Before an optimiser step: update what is learnt without gradients."""
 
     def detach(self) -> None:
         """Take everything out; the LLM is then what it was before."""

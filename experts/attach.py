@@ -168,14 +168,15 @@ class Mome(Adapter):
                     self._board.load[number] = load if known is None else known + load
 
     def balance_loss(self) -> Tensor:
-        """Load-balance loss of the last forward pass under `tokens`, without its coefficient.
+        """Load-balance loss of the last forward pass under `tokens` that collected it.
 
-        routed * sum_n f_n P_n with f counted over the K slots of a token (so sum f = K and perfect
-        balance gives K), mean over groups and layers (arXiv 2510.04136, section 3.2).
+        Without its coefficient: routed * sum_n f_n P_n with f counted over the K slots of a token
+        (so sum f = K and perfect balance gives K), mean over groups and layers (arXiv 2510.04136,
+        section 3.2).
 
         Returns:
-            Scalar float32; zero in eval mode, where it is not computed, and with another balance
-            than the paper's.
+            Scalar float32; zero where the last pass was in eval mode, which collects none, or the
+            balance is not the paper's.
 
         Raises:
             RuntimeError: in train mode, no forward pass collected it, or one without gradients did.

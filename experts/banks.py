@@ -20,6 +20,7 @@ from experts.adapter import Adapter
 from experts.hooks import find_decoder_layers, home
 from experts.lora import find_targets
 from experts.rows import TASKS, Row, RowContext, Rule, by_scale
+from experts.sizes import low_rank
 
 Bank: TypeAlias = Literal["shared", "scale", "task"]
 
@@ -44,15 +45,12 @@ class BanksConfig:
     targets: tuple[str, ...] = ("q_proj", "v_proj")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "banks", tuple(self.banks))  # lists, read from JSON
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "banks", tuple(self.banks))  # a list, read from JSON
         known = get_args(Bank)
         if not self.banks or len(set(self.banks)) < len(self.banks) or set(self.banks) - set(known):
             raise ValueError(f"banks={self.banks} must be some of {known}, each once")
-        if not self.targets:
-            raise ValueError("targets=() names no projection")
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank={self.rank} and alpha={self.alpha} must be at least 1")
+        names = low_rank(self.rank, self.alpha, self.targets)
+        object.__setattr__(self, "targets", names)
 
 
 class BankLayer(nn.Module):

@@ -15,6 +15,7 @@ from torch import nn
 from experts.adapter import Adapter
 from experts.hooks import find_decoder_layers
 from experts.rows import Row
+from experts.sizes import low_rank
 
 _NAME = "default"  # peft's own name of a first adapter
 
@@ -37,11 +38,8 @@ class LoraConfig:
     targets: tuple[str, ...] = ("q_proj", "v_proj")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", tuple(self.targets))  # a list, read from JSON
-        if not self.targets:
-            raise ValueError("targets=() names no projection")
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError(f"rank={self.rank} and alpha={self.alpha} must be at least 1")
+        names = low_rank(self.rank, self.alpha, self.targets)
+        object.__setattr__(self, "targets", names)
 
 
 class Lora(Adapter):
@@ -101,9 +99,12 @@ def attach_lora(
         target_modules=list(config.targets),
         lora_dropout=0.0,
     )
+    trained = [p for p in llm.parameters() if p.requires_grad]
     with torch.random.fork_rng(devices=[]):  # peft draws from the global generator
         torch.manual_seed(seed)
         inject_adapter_in_model(settings, llm)
+    for parameter in trained:  # peft freezes all that is not its own; that is the caller's business
+        parameter.requires_grad_(True)
     wrapped: list[tuple[nn.Module, str, Any]] = []
     for block in blocks:
         attention = block.get_submodule("self_attn")

@@ -24,6 +24,7 @@ from experts.kernel import (
     pack,
 )
 from experts.single import Rows, lay_rows, mix_one
+from experts.sizes import whole
 
 Balance: TypeAlias = Literal["paper", "bias", "none"]
 Routers: TypeAlias = Literal["shared", "scale"]
@@ -66,11 +67,8 @@ class MomeConfig:
     routers: Routers = "shared"
 
     def __post_init__(self) -> None:
-        if self.routed < 1 or self.rank < 1 or self.shared < 0:
-            raise ValueError(
-                f"routed={self.routed} and rank={self.rank} must be at least 1, "
-                f"shared={self.shared} at least 0"
-            )
+        whole(1, routed=self.routed, rank=self.rank)
+        whole(0, shared=self.shared, top_k=self.top_k)
         if not 1 <= self.top_k <= self.routed:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and routed={self.routed}")
         if not math.isfinite(self.alpha):

@@ -56,9 +56,6 @@ class Method:
         unknown = sorted(set(settings) - known)
         if unknown:
             raise ValueError(f"unknown settings {unknown}; there are {sorted(known)}")
-        for key, value in settings.items():  # JSON and YAML do not know what is a whole number
-            if type(getattr(base, key)) is int and type(value) is not int:
-                raise ValueError(f"{key}={value!r} must be a whole number")
         return replace(base, **settings)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -21,17 +20,3 @@ class LayerRouting:
     index: Tensor
     weight: Tensor
     mask: Tensor
-
-    def usage(self, routed: int, where: Tensor | None = None) -> Tensor:
-        """Share of each expert among the top-k choices (figures 5 and 9 of arXiv 2510.04136).
-
-        Args:
-            routed: number of routed experts.
-            where: [B, N] bool, further restriction, e.g. to audio positions.
-
-        Returns:
-            [routed] float32, sums to 1; all zero when no token is selected.
-        """
-        keep = self.mask if where is None else self.mask & where
-        counts = torch.bincount(self.index[keep].flatten(), minlength=routed).float()
-        return counts / counts.sum().clamp(min=1)

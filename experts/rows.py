@@ -5,7 +5,9 @@ Rows announced by the caller -> number of the weights (router, bank, placement) 
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,11 +66,20 @@ def is_lips_alone(row: Row) -> int:
     return int(row.task == "v")
 
 
+_PASSES = 256  # with gradients, whose rows are remembered; a training step has one or a few
+
+
 @dataclass
 class _Frame:
-    """The rows of one pass, and what was already worked out about them."""
+    """The rows of one pass, and what was already worked out about them.
+
+    Autograd numbers a thread's operations: those of the pass are `first` up to `end`.
+    """
 
     rows: tuple[Row, ...]
+    thread: int
+    first: int
+    end: float = math.inf
     known: dict[tuple[Rule, int, torch.device], int | Tensor] = field(default_factory=dict)
 
 
@@ -77,13 +88,12 @@ class RowContext:
 
     Beam search repeats each row, in place, so a batch may be a multiple of what was announced.
     Gradient checkpointing computes a pass again inside `backward`, when its context is closed: the
-    rows of the last pass with gradients hold there. So with checkpointing, call `backward` before
-    the next pass with gradients.
+    number of the operation whose gradient is wanted tells which pass that was.
     """
 
     def __init__(self) -> None:
         self._open: dict[int, _Frame] = {}
-        self._last: _Frame | None = None
+        self._past: deque[_Frame] = deque(maxlen=_PASSES)
 
     @contextmanager
     def reading(self, rows: Sequence[Row]) -> Iterator[None]:
@@ -98,13 +108,14 @@ class RowContext:
             raise RuntimeError("the rows are already announced; close that context first")
         if len(rows) == 0:
             raise ValueError("no rows to read")
-        frame = _Frame(tuple(rows))
+        frame = _Frame(tuple(rows), here, torch._C._autograd._get_sequence_nr())
         self._open[here] = frame
         if torch.is_grad_enabled():
-            self._last = frame
+            self._past.append(frame)
         try:
             yield
         finally:
+            frame.end = torch._C._autograd._get_sequence_nr()
             del self._open[here]
 
     def look(self, rule: Rule, batch: int, device: torch.device) -> int | Tensor:
@@ -122,9 +133,7 @@ class RowContext:
             RuntimeError: nobody announced the rows.
             ValueError: others were announced than the LLM runs on.
         """
-        frame = self._open.get(threading.get_ident())
-        if frame is None and torch._C._current_graph_task_id() != -1:
-            frame = self._last  # recomputed by gradient checkpointing
+        frame = self._recomputed() or self._open.get(threading.get_ident())
         if frame is None:
             raise RuntimeError(
                 "this method treats rows by their rates: run the LLM inside "
@@ -144,6 +153,15 @@ class RowContext:
                 else each.repeat_interleave(batch // len(frame.rows))
             )
         return frame.known[key]
+
+    def _recomputed(self) -> _Frame | None:
+        """The pass that gradient checkpointing does again, None where none is."""
+        if torch._C._current_graph_task_id() == -1:
+            return None
+        number = torch._C._current_autograd_node()._sequence_nr()
+        here = threading.get_ident()  # on a CPU backward runs where it was called
+        found = [frame for frame in self._past if frame.first <= number < frame.end]
+        return max(found, key=lambda frame: frame.thread == here, default=None)
 
 
 def group(rows: Sequence[Row]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -42,7 +42,10 @@ class TowerLora:
 
     def __post_init__(self) -> None:
         """Check what a file may hold."""
-        object.__setattr__(self, "targets", tuple(self.targets))  # a list, read from JSON
+        given: Sequence[str] = self.targets  # a list, read from JSON
+        if isinstance(given, str):
+            raise ValueError(f"targets={given!r} must be a list of names")
+        object.__setattr__(self, "targets", tuple(given))
         if not self.targets:
             raise ValueError("targets names no projection")
         if type(self.rank) is not int or self.rank < 1 or not self.alpha > 0:

@@ -178,7 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from compare_sweep import sweep
 
             with alone(args.cache):
-                sweep(suite, args.sweep, clock=time.monotonic, cache=args.cache, said=said)
+                sweep(
+                    suite,
+                    args.sweep,
+                    clock=time.monotonic,
+                    out=args.out,
+                    cache=args.cache,
+                    said=said,
+                )
             return 0
         only = [name for name in args.only.split(",") if name]
         if args.speed is not None:

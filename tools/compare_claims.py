@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compare_figures import Condition, Figure, Method, difference, error, growth
+from compare_figures import Condition, Count, Figure, Method, difference, error, growth
 
 FINE, MIDDLE, LATER, COARSE = (Condition("av", a, v) for a in (4, 16) for v in (2, 5))
 PAIRS = (FINE, MIDDLE, LATER, COARSE)
 LIPS = (Condition("v", 0, 2), Condition("v", 0, 5))
 NOISY = tuple(Condition("av", 4, 2, snr) for snr in (5.0, -5.0))
+COUNTS: tuple[Count, ...] = ("all", "capped")
 MISSING = "not run yet"
 Kind = Literal["lower", "growth", "fewer", "elsewhere"]
 
@@ -161,9 +162,9 @@ def verdict(figures: Sequence[Figure]) -> str:
     """The rule.
 
     Args:
-        figures: those that the claim says to be below zero, at least one.
+        figures: those that the claim says to be below zero.
     """
-    if all(figure.high < 0 for figure in figures):
+    if figures and all(figure.high < 0 for figure in figures):
         return "holds"
     return "does not" if any(figure.low > 0 for figure in figures) else "undecided here"
 
@@ -181,20 +182,29 @@ def judge(claim: Claim, found: Mapping[str, Method]) -> Finding:
         return Finding(claim, (), MISSING)
     if claim.kind == "fewer":
         words = f"{ours.active:,} against {rival.active:,}"
-        return Finding(claim, (words,), "holds" if ours.active < rival.active else "does not")
+        holds = "holds, by the suite's choice of sizes"
+        return Finding(claim, (words,), holds if ours.active < rival.active else "does not")
+    figures, capped = (_figures(claim, ours, rival, count) for count in COUNTS)
     if claim.kind == "growth":
         fine, coarse = claim.keys
-        figures = [growth(ours, rival, fine, coarse)]
         told = [f"{_risen(ours, fine, coarse)} against {_risen(rival, fine, coarse)} points"]
-        told.append(f"difference {figures[0]}")
+        told.append(f"difference {figures[0]}, capped {capped[0]}")
     else:
-        figures = [difference(ours, rival, key) for key in claim.keys]
         told = [
             f"{key}: {100 * error(ours, key).value:.1f} against "
-            f"{100 * error(rival, key).value:.1f}, difference {figure}"
-            for key, figure in zip(claim.keys, figures, strict=True)
+            f"{100 * error(rival, key).value:.1f}, difference {figure}, capped {other}"
+            for key, figure, other in zip(claim.keys, figures, capped, strict=True)
         ]
-    return Finding(claim, tuple(told), verdict(figures))
+    found = [verdict(figures), verdict(capped)]
+    text = found[0] if found[0] == found[1] else f"{found[0]} (capped: {found[1]})"
+    return Finding(claim, tuple(told), text)
+
+
+def _figures(claim: Claim, ours: Method, rival: Method, count: Count) -> list[Figure]:
+    """What the claim says to be below zero."""
+    if claim.kind == "growth":
+        return [growth(ours, rival, *claim.keys, count)]
+    return [difference(ours, rival, key, count) for key in claim.keys]
 
 
 def _risen(method: Method, fine: Condition, coarse: Condition) -> str:

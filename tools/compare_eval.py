@@ -185,13 +185,21 @@ def head(place: Place, command: Sequence[str]) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Commit of the working tree, with "+" where files have changed since; "" outside git."""
+    """Commit of the working tree, with "+" where code has changed since; "" outside git.
+
+    Results are no code: each run of a comparison writes some.
+    """
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        words = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        name = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--", ".", ":(exclude)recipes/results")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return done.stdout.strip()
+    return f"{name}+" if changed else name
 
 
 def parameters(model: Any) -> dict[str, int]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from avsr import bootstrap
 
 DRAWS, SEED = 5000, 0
 SPEEDS = "avsr.compare_speed/1"
+Count = Literal["all", "capped"]
 Speeds = Mapping[str, Mapping[str, Any]]
 Floats = NDArray[np.float64]
 
@@ -89,21 +90,30 @@ class Method:
         return int(self.reports[0]["parameters"]["active"])
 
     @property
-    def stored(self) -> int:
-        """Parameters kept for all rate pairs, projectors left out."""
-        first = self.reports[0]["seed"]
-        return sum(r["parameters"]["stored"] for r in self.reports if r["seed"] == first)
+    def pairs(self) -> int:
+        """Models of one seed: 1, or one a rate pair that was run."""
+        return sum(report["seed"] == self.reports[0]["seed"] for report in self.reports)
 
-    def errors(self, key: Condition) -> Floats:
-        """Word errors of each utterance [U], mean over seeds."""
+    def stored(self, what: Literal["stored", "projectors"]) -> int:
+        """Parameters kept for all rate pairs, those that widen the LLM or the projectors'."""
+        first = self.reports[0]["seed"]
+        return sum(r["parameters"][what] for r in self.reports if r["seed"] == first)
+
+    def errors(self, key: Condition, count: Count = "all") -> Floats:
+        """Word errors of each utterance [U], mean over seeds; "capped" has at most its words."""
         rows = [row["utterances"] for row in self.rows[key]]
         sums = [np.add(np.add(u["S"], u["D"]), u["I"]) for u in rows]
-        out: Floats = np.mean(np.asarray(sums, dtype=np.float64), axis=0)
+        each = np.asarray(sums, dtype=np.float64)
+        out: Floats = np.mean(np.minimum(each, self.words(key)) if count == "capped" else each, 0)
         return out
 
     def words(self, key: Condition) -> Floats:
         """Reference words of each utterance [U]."""
         return np.asarray(self.rows[key][0]["utterances"]["words"], dtype=np.float64)
+
+    def cut(self, key: Condition) -> int:
+        """Transcripts that were cut because they did not end, over all seeds."""
+        return sum(row["truncated"] for row in self.rows[key])
 
     def by_seed(self, key: Condition) -> list[float]:
         """Word error rate of each seed."""
@@ -148,26 +158,29 @@ def ratio(terms: Sequence[tuple[float, Floats]], words: Floats) -> Figure:
     return Figure(float(total.sum() / max(words.sum(), 1)), span.low, span.high)
 
 
-def error(method: Method, key: Condition) -> Figure:
+def error(method: Method, key: Condition, count: Count = "all") -> Figure:
     """Word error rate of a method under a condition."""
-    return ratio([(1.0, method.errors(key))], method.words(key))
+    return ratio([(1.0, method.errors(key, count))], method.words(key))
 
 
-def difference(ours: Method, theirs: Method, key: Condition) -> Figure:
+def difference(ours: Method, theirs: Method, key: Condition, count: Count = "all") -> Figure:
     """Our word error rate less theirs; below 0 where ours is better.
 
     Raises:
         ValueError: they were evaluated on different clips.
     """
     _same(ours, theirs)
-    return ratio([(1.0, ours.errors(key)), (-1.0, theirs.errors(key))], ours.words(key))
+    terms = [(1.0, ours.errors(key, count)), (-1.0, theirs.errors(key, count))]
+    return ratio(terms, ours.words(key))
 
 
-def growth(ours: Method, theirs: Method, fine: Condition, coarse: Condition) -> Figure:
+def growth(
+    ours: Method, theirs: Method, fine: Condition, coarse: Condition, count: Count = "all"
+) -> Figure:
     """By how much more our error rate grows from the fine to the coarse condition than theirs."""
     _same(ours, theirs)
-    terms = [(1.0, ours.errors(coarse)), (-1.0, ours.errors(fine))]
-    terms += [(-1.0, theirs.errors(coarse)), (1.0, theirs.errors(fine))]
+    terms = [(1.0, ours.errors(coarse, count)), (-1.0, ours.errors(fine, count))]
+    terms += [(-1.0, theirs.errors(coarse, count)), (1.0, theirs.errors(fine, count))]
     return ratio(terms, ours.words(fine))
 
 

@@ -20,6 +20,7 @@ import yaml
 from avsr.config import AvsrConfig
 from avsr.errors import ConfigError
 from avsr.rates import Rates
+from avsr.train.objective import Objective
 
 SUITES = Path(__file__).resolve().parents[1] / "recipes" / "results" / "suites"
 EVERY = 50  # steps between checkpoints
@@ -142,7 +143,7 @@ class Suite:
         schedule = {"lr": self.learning_rate(run.line), "steps": self.steps}
         model["schedule"] = {**schedule, **model.get("schedule", {})}
         model["seed"] = out["seed_everything"] = run.seed
-        AvsrConfig.from_dict(sizes)
+        self._check(sizes, objective, run.line.name)
         if sizes.get("projector", {}).get("experts", 1) > 1 and model.get("start"):
             model["start"] = [str(Path(folder) / "start")]  # made by compare_train
         callbacks = "lightning.pytorch.callbacks"
@@ -166,6 +167,12 @@ class Suite:
         }
         plain: dict[str, Any] = json.loads(json.dumps(out))  # nothing shared, so no YAML aliases
         return plain
+
+    def _check(self, sizes: Mapping[str, Any], objective: Mapping[str, Any], name: str) -> None:
+        try:
+            Objective(**objective).check(AvsrConfig.from_dict(sizes))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the run makes no training: {error}", where=name) from error
 
     def shared_start(self) -> list[str]:
         """Folders that every run starts from."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from compare_eval import commit
 from compare_suite import Run, Suite
 from compare_train import CACHE, Fit, Place, fit, train
 
@@ -58,10 +59,8 @@ def swept(suite: Suite, method: str) -> list[Suite]:
         known = ", ".join(line.name for line in suite.lines if line.same_as is None)
         raise ConfigError(f"no method {method!r} to sweep", todo=f"There are {known}.")
     told = suite.data["sweep"]
-    base = suite.learning_rate(line)
     out = []
-    for factor in told["factors"]:
-        lr = base * factor
+    for lr in told["rates"][line.kind]:
         rates = {**suite.data["learning_rates"], line.kind: {"lr": lr, "how": "sweep"}}
         data = {**suite.data, "learning_rates": rates, "steps": told["steps"]}
         named = f"{suite.name}-sweep/lr{lr:.3g}"
@@ -74,38 +73,49 @@ def sweep(
     method: str,
     *,
     clock: Callable[[], float],
+    out: Path,
     cache: Path = CACHE,
     run_fit: Fit = fit,
     said: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, float]]:
-    """Train a method briefly at each learning rate and measure its validation loss.
+    """Train a method briefly at each learning rate of its kind and measure its validation loss.
 
     Args:
         suite: whose method it is.
         method: its name.
         clock: seconds.
+        out: folder of the suite's results; `sweeps/METHOD.json` of it is written.
         cache: folder of all suites.
         run_fit: as in `compare_train.train`.
         said: told each result.
 
     Returns:
-        "lr" and "loss" of each rate, in the order of the suite's factors.
+        "lr" and "loss" of each rate, in the order of the suite's.
     """
-    out = []
+    found = []
     for short in swept(suite, method):
         [line] = [line for line in short.lines if line.name == method]
         place = Place(
             short, Run(line, short.data["seeds"][0], short.pairs[0] if line.fixed else None), cache
         )
         train(place, clock=clock, run_fit=run_fit)
-        found = {"lr": short.learning_rate(line), "loss": validation_loss(place)}
-        said(f"{method}: lr {found['lr']:.3g}, validation loss {found['loss']:.4f}")
-        out.append(found)
-    report = {"suite": suite.name, "method": method, "split": "validation", "found": out}
-    write_atomic(
-        cache / f"{suite.name}-sweep" / f"{method}.json", json.dumps(report, indent=1) + "\n"
-    )
-    return out
+        one = {"lr": short.learning_rate(line), "loss": validation_loss(place)}
+        said(f"{method}: lr {one['lr']:.3g}, validation loss {one['loss']:.4f}")
+        found.append(one)
+    report = {
+        "suite": suite.name,
+        "method": method,
+        "command": f"python tools/compare.py --suite {suite.name} --sweep {method}",
+        "steps": suite.data["sweep"]["steps"],
+        "seed": suite.data["seeds"][0],
+        "split": "validation",
+        "git_commit": commit(),
+        "found": found,
+    }
+    folder = out / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{method}.json", json.dumps(report, indent=1) + "\n")
+    return found
 
 
 def validation_loss(place: Place) -> float:

@@ -19,7 +19,7 @@ from avsr.model import AvsrModel
 from avsr.rates import Rates
 from avsr.streams import TokenStream
 from avsr.views import Features, View
-from experts import Mome
+from experts import Mome, Row
 from experts.attach import find_decoder_layers
 from experts.kernel import Shape, choose
 
@@ -81,7 +81,7 @@ def read(
     batch = model.sequences(features, views, [ids])
     rows = [view.kind for view in views]
     watched = mome.tokens(batch.mask, rows=rows, collect="routing")
-    with watched, _shadow(model, mome, routers) as shadow:
+    with watched, _shadow(model, mome, routers, rows) as shadow:
         model.llm.model(
             inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), use_cache=False
         )
@@ -130,7 +130,7 @@ def spans_of(streams: Mapping[str, TokenStream], rates: Rates) -> dict[Kind, Spa
 
 @contextmanager
 def _shadow(
-    model: AvsrModel, mome: Mome, routers: Sequence[Tensor]
+    model: AvsrModel, mome: Mome, routers: Sequence[Tensor], rows: Sequence[Row]
 ) -> Iterator[dict[int, Choices]]:
     """Let other routers choose, beside the real ones, from the very same hidden states.
 
@@ -146,22 +146,36 @@ def _shadow(
         config.alpha,
         config.activation,
     )
-    reads = "post_attention_layernorm" if config.placement == "ffn" else "input_layernorm"
+
+    def norm(row: Row) -> str:
+        """The layer whose output a row's router reads."""
+        ffn = {"ffn": True, "task": row.task == "v"}.get(config.placement, False)
+        return "post_attention_layernorm" if ffn else "input_layernorm"
+
+    groups: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(norm(row), []).append(number)
     found: dict[int, Choices] = {}
 
-    def watch(number: int, router: Tensor) -> Any:
+    def watch(number: int, router: Tensor, mine: Sequence[int]) -> Any:
         def hook(module: Any, args: Any, output: Tensor) -> None:
-            flat = output.reshape(-1, output.shape[-1]).float().cpu()
-            choice = choose(flat, router, shape)
-            size = (*output.shape[:2], -1)
-            found[number] = Choices(choice.experts.view(size), choice.weight.view(size))
+            hidden = output[list(mine)].float().cpu()
+            choice = choose(hidden.flatten(0, 1), router, shape)
+            size = (len(rows), output.shape[1], config.top_k)
+            if number not in found:
+                found[number] = Choices(
+                    choice.experts.new_zeros(size), choice.weight.new_zeros(size)
+                )
+            found[number].index[list(mine)] = choice.experts.view(len(mine), *size[1:])
+            found[number].weight[list(mine)] = choice.weight.view(len(mine), *size[1:])
 
         return hook
 
     blocks = find_decoder_layers(model.llm)
     handles = [
-        getattr(block, reads).register_forward_hook(watch(number, router))
+        getattr(block, name).register_forward_hook(watch(number, router, mine))
         for number, (block, router) in enumerate(zip(blocks, routers, strict=True))
+        for name, mine in groups.items()
     ]
     try:
         yield found

@@ -46,10 +46,18 @@ def options() -> argparse.ArgumentParser:
         "--control",
         action="append",
         default=[],
+        type=_control,
         metavar="NAME=MODEL",
         help="another checkpoint, such as one with disjoint routers or one without MoME",
     )
     return parser
+
+
+def _control(text: str) -> tuple[str, str]:
+    name, given, model = text.partition("=")
+    if not name or not given or not model:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=MODEL")
+    return name, model
 
 
 def chosen(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
@@ -86,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"no clips of split {args.split!r}, or no task of {args.tasks!r}", file=sys.stderr
             )
             return 2
-        named = {"": args.model, **dict(word.split("=", 1) for word in args.control)}
+        named = {"": args.model, **dict(args.control)}
         print(f"{len(items)} clips of split {args.split!r} of {args.manifest}", file=sys.stderr)
         args.out.mkdir(parents=True, exist_ok=True)
         report: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from avsr.errors import ConfigError
 from avsr.train.data import Batch
 from avsr.train.datamodule import SpeechData
 from avsr.train.module import AvsrTask
@@ -26,6 +27,18 @@ class TrainCLI(LightningCLI):
         for part in ("language_model", "audio_tower", "video_tower"):
             parser.link_arguments(f"model.model.{part}", f"data.{part}")
         parser.link_arguments("model.model.tower_lora", "data.fresh", _adapted)
+
+    def instantiate_classes(self) -> None:
+        """Make task, data and trainer.
+
+        Raises:
+            ConfigError: settings that make none.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            told = "Correct it in the recipe or after it on the command line."
+            raise ConfigError(str(error), todo=told) from error
 
 
 def _adapted(tower_lora: Mapping[str, Any] | None) -> tuple[str, ...]:

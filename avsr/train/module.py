@@ -4,7 +4,7 @@ Data: Batch -> Losses. Frozen towers were run once, by the data module; all view
 one LLM forward.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -49,6 +49,9 @@ class AvsrTask(lightning.LightningModule):
             without CTC.
         dtype: of the frozen LLM, as `avsr.precision.choose_dtype` takes it.
         seed: of the initial weights and of the drawn tasks and rates.
+
+    Raises:
+        ValueError: an objective that the model has no rates for, or CTC without a vocabulary.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class AvsrTask(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        objective.check(model)
         self.objective, self.schedule, self.align_only = objective, schedule, align_only
         self.seed = seed
         self._chance: list[Tensor] | None = None
@@ -177,19 +181,21 @@ class AvsrTask(lightning.LightningModule):
     def _draw(
         self, pairs: Sequence[Rates], weights: Sequence[float], rng: np.random.Generator
     ) -> int:
-        """Index of a rate pair, by the audio rate's weight."""
-        chances = np.ones(len(pairs))
+        """Index of a rate pair, by its own weight and its audio rate's."""
+        chances = np.array(self._pair_weights(pairs))
         if weights:
             by_rate = dict(zip(self.model.rates["audio"], weights, strict=True))
-            chances = np.array([by_rate.get(p.audio, 1.0) for p in pairs])  # type: ignore[arg-type]
+            chances *= [by_rate.get(p.audio, 1.0) for p in pairs]  # type: ignore[arg-type]
         return int(rng.choice(len(pairs), p=chances / chances.sum()))
+
+    def _pair_weights(self, pairs: Iterable[Rates]) -> list[float]:
+        return [self.objective.pair_weights.get(str(rates), 1.0) for rates in pairs]
 
     def _misled(self, batch: Batch, views: Sequence[View]) -> Features:
         """Features of a batch, in an audio-visual one with some clips' lips from the next clip."""
         video = batch.features.video
         both = all(task_of(view.rates) == "av" for view in views)
-        sampled = self.objective.matryoshka == "sample"
-        if self.objective.misled == 0 or video is None or not (both and sampled):
+        if self.objective.misled == 0 or video is None or not both:
             return batch.features
         rng = np.random.default_rng([self.seed, batch.draw, 1])
         own = torch.arange(len(batch.items))
@@ -218,12 +224,14 @@ class AvsrTask(lightning.LightningModule):
         views = self.views(batch) if self.align_only == "no" else []
         by_views, by_clips = self._shares(batch, len(views))
         if views:
+            every = self.objective.matryoshka == "all"  # else the weights are in the draw
             features = self._misled(batch, views)
             losses = self.model(
                 features,
                 views,
                 batch.texts,
                 read=self._slipped(batch),
+                weights=self._pair_weights(view.rates for view in views) if every else None,
                 balance=self.objective.balance,
                 distil=self.objective.distil,
             )
@@ -316,19 +324,18 @@ class AvsrTask(lightning.LightningModule):
         return read_batch(self.model, batch, self.objective.tasks, self.ctc)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with two peak rates and no decay of vectors."""
+        """AdamW with two peak rates; biases do not decay, also stacked ones, nor other vectors."""
         groups = []
-        projector = list(self.model.multi_modal_projector.parameters())
-        projector += [] if self.ctc is None else list(self.ctc.parameters())
-        known = {id(p) for p in projector}
-        rest = [] if self.align_only == "yes" else list(self.model.parameters())
-        rest = [p for p in rest if id(p) not in known]
+        projector = list(self.model.multi_modal_projector.named_parameters())
+        projector += [] if self.ctc is None else list(self.ctc.named_parameters())
+        known = {id(p) for _, p in projector}
+        rest = [] if self.align_only == "yes" else list(self.model.named_parameters())
+        rest = [(name, p) for name, p in rest if id(p) not in known]
         schedule = self.schedule
-        for parameters, lr in ((projector, schedule.projector_lr), (rest, schedule.lr)):
-            for decay, chosen in (
-                (schedule.weight_decay, [p for p in parameters if p.ndim > 1]),
-                (0.0, [p for p in parameters if p.ndim <= 1]),
-            ):
+        for named, lr in ((projector, schedule.projector_lr), (rest, schedule.lr)):
+            matrices = [p for name, p in named if p.ndim > 1 and not name.endswith("bias")]
+            vectors = [p for name, p in named if p.ndim <= 1 or name.endswith("bias")]
+            for decay, chosen in ((schedule.weight_decay, matrices), (0.0, vectors)):
                 if chosen and lr > 0:
                     groups.append({"params": chosen, "lr": lr, "weight_decay": decay})
         optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)

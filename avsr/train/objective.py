@@ -6,8 +6,10 @@ Data: YAML -> Objective, Schedule.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from avsr.config import AvsrConfig
+from avsr.rates import Rates
 from experts import Task
 
 Matryoshka = Literal["all", "sample"]
@@ -21,6 +23,9 @@ class Objective:
         matryoshka: "all" reads each clip at every rate pair of every task, "sample" at one of them.
         tasks: chance of each task in mode "sample"; a task with chance 0 is left out in both modes.
         rate_weights: chance of each audio rate in mode "sample", in the order of the model's rates.
+        pair_weights: of rate pairs by name, as {"4,2": 1, "16,5": 2}; one that is not named has 1.
+            In mode "all" of its loss (c_ij of arXiv 2510.04136, section 3.2), in mode "sample" of
+            its chance within the task.
         sound_rate_weights: the same for batches without lips; empty to take `rate_weights`.
         misled: chance that an audio-visual clip is shown another clip's lips, in mode "sample":
             strangers' lips read worse than those trained on, and sound must win where they differ.
@@ -36,6 +41,7 @@ class Objective:
     matryoshka: Matryoshka = "sample"
     tasks: Mapping[Task, float] = field(default_factory=lambda: {"a": 0.3, "v": 0.3, "av": 0.4})
     rate_weights: tuple[float, ...] = ()
+    pair_weights: Mapping[str, float] = field(default_factory=dict)
     sound_rate_weights: tuple[float, ...] = ()
     misled: float = 0.0
     slips: float = 0.0
@@ -45,9 +51,59 @@ class Objective:
     ctc_rates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what would do nothing."""
+        """Refuse what cannot be drawn or minimised, and what would do nothing.
+
+        Raises:
+            ValueError: such a setting.
+        """
+        if self.matryoshka not in get_args(Matryoshka):
+            raise ValueError(f"matryoshka={self.matryoshka!r} is none of {get_args(Matryoshka)}")
+        if not self.tasks or set(self.tasks) - set(get_args(Task)):
+            raise ValueError(f"tasks must be of {get_args(Task)}, got {dict(self.tasks)}")
+        for name, chances in (
+            ("tasks", tuple(self.tasks.values())),
+            ("rate_weights", self.rate_weights),
+            ("sound_rate_weights", self.sound_rate_weights),
+            ("pair_weights", tuple(self.pair_weights.values())),
+        ):
+            _natural(name, *chances)
+            if chances and not any(chances):
+                raise ValueError(f"{name} are all 0")
+        _natural("balance, distil and ctc", self.balance, self.distil, self.ctc)
+        for name, chance in (("misled", self.misled), ("slips", self.slips)):
+            if not 0 <= chance <= 1:
+                raise ValueError(f"{name}={chance} is a chance, from 0 to 1")
         if self.distil != 0 and self.matryoshka == "sample":
             raise ValueError('distil needs the finest view of a clip beside the others: mode "all"')
+        drawn = [n for n in ("rate_weights", "sound_rate_weights", "misled") if getattr(self, n)]
+        if drawn and self.matryoshka == "all":
+            raise ValueError(f'{", ".join(drawn)}: nothing is drawn in mode "all"; pair_weights do')
+
+    def check(self, config: AvsrConfig) -> None:
+        """Refuse what a model has no rates for.
+
+        Raises:
+            ValueError: another number of weights than audio rates, a pair or projector it has not.
+        """
+        for name in ("rate_weights", "sound_rate_weights"):
+            given = len(getattr(self, name))
+            if given not in (0, len(config.audio_rates)):
+                raise ValueError(f"{name} are {given}, the audio rates {len(config.audio_rates)}")
+        pairs = [str(Rates(row.audio, row.video)) for row in config.scales]
+        for name, chosen, known in (
+            ("pair_weights", self.pair_weights, pairs),
+            ("ctc_rates", self.ctc_rates, config.streams),
+        ):
+            unknown = sorted(set(chosen) - set(known))
+            if unknown:
+                raise ValueError(f"{name}: the model has no {unknown}, but {', '.join(known)}")
+
+
+def _natural(name: str, *values: float) -> None:
+    """Refuse weights below 0, or that are no numbers."""
+    wrong = [value for value in values if not 0 <= value < math.inf]
+    if wrong:
+        raise ValueError(f"{name} must be 0 or more, got {wrong[0]}")
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,18 @@ def test_save_and_reload_give_the_same(case, llm, rows_of_ids, awaken):
     assert torch.equal(read(again, llm, rows_of_ids), said)
 
 
+def test_freezing_the_llm_is_the_callers_business(case, llm):
+    flags = {name: p.requires_grad for name, p in llm.named_parameters()}
+    flags[next(iter(flags))] = False
+    llm.get_parameter(next(iter(flags))).requires_grad_(False)
+    adapter = put(llm, case)
+    own = {id(p) for p in adapter.parameters()}
+    inside = [p.requires_grad for p in llm.parameters() if id(p) not in own]
+    assert inside == list(flags.values())
+    adapter.detach()
+    assert {name: p.requires_grad for name, p in llm.named_parameters()} == flags
+
+
 def test_a_seed_gives_its_weights(case, llm):
     states = []
     for seed in (3, 3, 4):

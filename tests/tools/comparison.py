@@ -27,7 +27,7 @@ def write_suite(path, recipe, **changes):
             "mome": {"lr": 0.01, "how": "guessed"},
             "low-rank": {"lr": 0.02, "how": "guessed"},
         },
-        "sweep": {"steps": 2, "factors": [0.5, 1.0, 2.0]},
+        "sweep": {"steps": 2, "rates": {"low-rank": [0.01, 0.02, 0.04], "mome": [0.01]}},
         "evaluation": {
             "manifest": manifest,
             "corpus": "tones",

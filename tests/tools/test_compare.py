@@ -66,7 +66,7 @@ def evaluated(tool):
         told = place.suite.data["evaluation"]
         facts = {**told, "clips": 3, "failed": 0, "seconds": 30.0}
         head = tool("compare_eval").head(place, command)
-        sizes = {"active": 1, "stored": 2}
+        sizes = {"active": 1, "stored": 2, "projectors": 3}
         return {
             **head,
             "training": place.facts,
@@ -351,8 +351,17 @@ def test_a_sweep_chooses_by_validation_and_opens_no_other_held_out_clip(
     monkeypatch.chdir(tmp_path)
     said = []
     found = tool("compare_sweep").sweep(
-        tiny, "mtsk-ss", clock=Clock(), cache=tmp_path / "c", run_fit=in_process, said=said.append
+        tiny,
+        "mtsk-ss",
+        clock=Clock(),
+        out=tmp_path / "out",
+        cache=tmp_path / "c",
+        run_fit=in_process,
+        said=said.append,
     )
+    told = json.loads((tmp_path / "out" / "sweeps" / "mtsk-ss.json").read_text())
+    assert told["found"] == found
+    assert told["command"] == "python tools/compare.py --suite tiny --sweep mtsk-ss"
     assert [row["lr"] for row in found] == [0.01, 0.02, 0.04]
     assert len({row["loss"] for row in found}) == 3
     assert all(0 < row["loss"] < 20 for row in found)

@@ -32,7 +32,7 @@ def test_the_page_is_figures_by_hand(tool, grid):
     apart = cells(page, "Difference to MTSK-SS (`mtsk-ss`)", "`mome-layer`")
     assert all(cell.startswith("-43.8 (") for cell in apart)  # -7 of 16
     size = cells(page, "Size and speed", "MoME-23/4-LAYER")
-    assert size == ["1", "7", "21", "-", "-", "-", "-"]
+    assert size == ["1", "7", "21", "5", "-", "-", "-", "-"]
     tokens = cells(page, "Word error rate, sound and lips", "*tokens per second of clip*")
     assert tokens[:4] == ["25.0", "17.5", "15.6", "8.1"]
     assert "Not run yet: dense, mtsk-ms" in page
@@ -46,7 +46,7 @@ def test_each_run_tells_its_command_and_seeds_are_counted(tool, grid):
         assert f"`{' '.join(one['command'])}`" in page
     assert cells(page, "Seed by seed", "`mome-layer`")[0] == "0.0, 6.2, 12.5"
     assert cells(page, "Word error rate, sound and lips", "MoME-23/4-LAYER")[0].startswith("6.2")
-    assert "3 for MoME-23/4-LAYER" in page
+    assert "3 of 3 for MoME-23/4-LAYER;" in page
 
 
 def test_a_method_that_is_another_under_this_suite_is_told_as_such(tool, grid):
@@ -68,7 +68,14 @@ def test_fixed_rates_are_one_method_of_four_models(tool):
     for k, (a, v) in enumerate(RATES):
         assert figures.error(lora, figures.Condition("av", a, v)).value == k / 16
     assert figures.error(lora, figures.Condition("a", 4, 0)).value == 0
-    assert lora.stored == 4 * 30
+    assert lora.stored("stored") == 4 * 30
+    assert lora.stored("projectors") == 4 * 5
+    page = tool("compare_page").page
+    suite = tool("compare_suite").read_suite("grid")
+    row = cells(page(suite, reports)["README.md"], "Size and speed", "Llama-AVSR (fixed rates)")
+    assert row[2:4] == ["120", "20"]
+    row = cells(page(suite, reports[1:])["README.md"], "Size and speed", "Llama-AVSR (fixed rates)")
+    assert row[2:4] == ["not run yet", "not run yet"]  # not three models' size
     assert lora.seeds == [0]
 
 
@@ -145,7 +152,7 @@ def test_claims_are_judged_from_the_reports(tool):
     assert claims.judge(lower, turned).verdict == "does not"
     fewer = claim(tool, "mome-layer", "mtsk-ss", "fewer")
     assert claims.judge(fewer, found).figures == ("5 against 6",)
-    assert claims.judge(fewer, found).verdict == "holds"
+    assert claims.judge(fewer, found).verdict == "holds, by the suite's choice of sizes"
     assert claims.judge(fewer, turned).verdict == "does not"
     missing = claims.judge(claim(tool, "mome-layer", "mome-i", "lower"), found)
     assert (missing.verdict, missing.figures) == ("not run yet", ())
@@ -164,6 +171,23 @@ def test_growth_is_a_difference_of_differences(tool):
     assert told.verdict == "holds"
     assert told.figures[0] == "18.8 against 56.2 points"
     assert told.figures[1].startswith("difference -37.5 (")
+
+
+def test_clips_that_do_not_end_are_told_and_do_not_decide(tool, grid):
+    calm = report("mome-layer", [1, 0, 1], active=5)
+    wild = report("mtsk-ss", [0, 40, 0], active=6)
+    for row in wild["rows"]:
+        row["truncated"] = 1
+    page = tool("compare_page").page(grid, [calm, wild])["README.md"]
+    assert cells(page, "Word error rate, sound and lips", "Llama-MTSK SS")[0].startswith("250.0 (")
+    assert cells(page, "Transcripts that do not end", "Llama-MTSK SS")[4].startswith("37.5 (")
+    assert cells(page, "Transcripts that do not end", "Llama-MTSK SS")[4].endswith(", 1 cut")
+    assert cells(page, "Transcripts that do not end", "MoME-23/4-LAYER")[4].endswith(", 0 cut")
+    claims, figures = tool("compare_claims"), tool("compare_figures")
+    lower = claim(tool, "mome-layer", "mtsk-ss", "lower")
+    told = claims.judge(lower, figures.methods([calm, wild]))
+    assert told.figures[0].startswith("av 4,2: 12.5 against 250.0, difference -237.5 (")
+    assert ", capped -25.0 (" in told.figures[0]
 
 
 def test_claims_name_methods_and_conditions_of_the_suite(tool, grid):

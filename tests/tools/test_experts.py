@@ -69,6 +69,18 @@ def test_shadow_sees_what_the_router_sees_and_changes_nothing(tool, model):
     assert len(hooks) == 4  # the two of each layer's MoME
 
 
+def test_shadow_reads_each_row_where_its_router_reads(tool):
+    """Of placement "task" the routers of lips alone read before the FFN, the others' before all."""
+    mome = MomeConfig(routed=ROUTED, top_k=TOP_K, rank=2, placement="task")
+    model = tiny.tiny_model(mome=mome)
+    tiny.awaken(model.adapter)
+    own = [layer.router.detach() for layer in model.adapter.layers]
+    pairs = [Rates(4, 2), Rates(None, 2), Rates(4, None)]
+    for reading in tool("expert_choices").read(model, one_clip(), pairs, TEXT, own):
+        for kind, trained in reading.choices["trained"].items():
+            assert torch.equal(trained.index, reading.choices["random"][kind].index), reading.rates
+
+
 @pytest.mark.parametrize("placement", ["ffn", "mhsa", "layer"])
 def test_shadow_reads_at_every_placement(tool, placement):
     mome = MomeConfig(routed=ROUTED, top_k=TOP_K, rank=2, placement=placement)
