@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.chunks import Cutting
-from avsr.compress.pair import foreign, parse, same_for_both, token_counts
+from avsr.compress.pair import parse, replaced
 from avsr.confidence import Calibration, mean, scored_words
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions, Hypothesis, WordTimes, decode
@@ -104,7 +104,8 @@ class Recogniser:
         """Compress by another method than the model was trained with, at its trained rates.
 
         Args:
-            config: "cluster", "keyframe,fine=1", or as `avsr.compress.compressors.build` takes it.
+            config: "cluster", "keyframe,fine=1", "audio=affinity,budget=threshold:0.9", or as
+                `avsr.compress.compressors.build` takes it, perhaps by modality.
 
         Raises:
             ModelError: the method's card says that a model must be trained with it.
@@ -112,12 +113,14 @@ class Recogniser:
         """
         config = parse(config) if isinstance(config, str) else config
         gives = ("other",) if self.model.density is None else ("other", "density")
-        made, self.compression_note = foreign(self.model.config.compress, config, gives=gives)
-        if made is None:
+        own = self.model.config.compress
+        found = replaced(self._own_compressors, own, config, gives=gives)
+        if found is None:
             self.model.compressors, self.facts = self._own_compressors, self._own_facts
+            self.compression_note = None
         else:
-            self.model.compressors = same_for_both(made)
-            self.facts = {**self._own_facts, "compress": made.to_dict()}
+            self.model.compressors, told, self.compression_note = found
+            self.facts = {**self._own_facts, "compress": told}
 
     def prepare(
         self,
@@ -206,10 +209,9 @@ class Recogniser:
         began = time.perf_counter()
         found = decode(self.model, features, views, seconds, options, self.alignment)
         spent = (time.perf_counter() - began) / len(clips)
-        counts = token_counts(self.model.compressors, features.audio, features.video, chosen)
         made = [
-            self._transcript(clip, pair, hypothesis, spent, used)
-            for clip, pair, hypothesis, used in zip(clips, chosen, found, counts, strict=True)
+            self._transcript(clip, pair, hypothesis, spent)
+            for clip, pair, hypothesis in zip(clips, chosen, found, strict=True)
         ]
         if options is not None and options.word_times == "align":
             aligner = WordAligner(self.model, self.alignment, self._hz)
@@ -228,14 +230,10 @@ class Recogniser:
         return {"audio": self.audio_tower.hz, "video": VIDEO_HZ if lips is None else lips.hz}
 
     def _transcript(
-        self,
-        clip: Prepared,
-        rates: Rates,
-        hypothesis: Hypothesis,
-        spent: float,
-        used: Mapping[str, int],
+        self, clip: Prepared, rates: Rates, hypothesis: Hypothesis, spent: float
     ) -> Transcript:
         """Put one result into its final form."""
+        used = hypothesis.read
         timing = {**clip.timing, "language_model": spent}
         total = sum(timing.values())
         warnings = [*clip.warnings, *self._compression_warnings(clip, rates, used)]

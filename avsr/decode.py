@@ -73,6 +73,7 @@ class Hypothesis:
         logprobs: natural log-probability of each token; one more, for EOS, when it was reached.
         truncated: the cap on new tokens was met before EOS.
         prompt_tokens: length of the LLM sequence before the first new token.
+        read: tokens of "audio" and "video" in it, 0 for a modality that is left out.
     """
 
     text: str
@@ -80,6 +81,7 @@ class Hypothesis:
     logprobs: tuple[float, ...]
     truncated: bool
     prompt_tokens: int
+    read: Mapping[str, int]
 
     @property
     def avg_logprob(self) -> float | None:
@@ -144,9 +146,13 @@ def decode(
         )
     scores = _greedy_logprobs(out) if options.beam_size == 1 else _beam_logprobs(llm, out)
     lengths = batch.mask.sum(1).tolist()
+    read = [
+        {kind: 0 if x is None else len(x) for kind, x in model.parts(streams, view).items()}
+        for view in views
+    ]
     return [
-        _hypothesis(model, ids.tolist(), logp.tolist(), cap, int(n))
-        for ids, logp, cap, n in zip(out.sequences, scores, caps, lengths, strict=True)
+        _hypothesis(model, ids.tolist(), logp.tolist(), cap, int(n), own)
+        for ids, logp, cap, n, own in zip(out.sequences, scores, caps, lengths, read, strict=True)
     ]
 
 
@@ -196,7 +202,12 @@ def _beam_logprobs(llm: Any, out: Any) -> Tensor:
 
 
 def _hypothesis(
-    model: AvsrModel, ids: list[int], logprobs: list[float], cap: int, prompt_tokens: int
+    model: AvsrModel,
+    ids: list[int],
+    logprobs: list[float],
+    cap: int,
+    prompt_tokens: int,
+    read: Mapping[str, int],
 ) -> Hypothesis:
     """Cut one row at its own cap, beyond which there is only filling, and at EOS."""
     eos = model.tokenizer.eos_id
@@ -205,4 +216,4 @@ def _hypothesis(
     end = len(ids) if truncated else ids.index(eos)
     scored = logprobs[: end if truncated else end + 1]
     text = " ".join(model.tokenizer.decode(ids[:end]).split())
-    return Hypothesis(text, tuple(ids[:end]), tuple(scored), truncated, prompt_tokens)
+    return Hypothesis(text, tuple(ids[:end]), tuple(scored), truncated, prompt_tokens, read)

@@ -17,13 +17,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.errors import ModelError
 from avsr.startup import scipy_deferred
 from avsr.weights import resolve, weight_files
 
-__all__ = ["TextTokenizer", "load_llm", "load_skeleton", "load_tokenizer"]
+__all__ = ["TextTokenizer", "load_llm", "load_skeleton", "load_tokenizer", "scale_of"]
 
 # model_type -> name of the classes in transformers.models.<model_type>
 _DIRECT = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
@@ -223,3 +224,19 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"unreadable {path.name}: not an object", where=str(path.parent))
     return content
+
+
+def scale_of(table: Tensor) -> tuple[float, float]:
+    """Mean norm of the rows [V, H] of an embedding table, and the deviation of its numbers.
+
+    By blocks of rows: a float32 copy of the whole would be most of the memory that loading touches.
+    """
+    norm = total = square = 0.0
+    for rows in table.split(2048):
+        values = rows.float()
+        norms = values.norm(dim=1)
+        norm += norms.sum().item()
+        square += norms.square().sum().item()
+        total += values.sum().item()
+    mean = total / table.numel()
+    return norm / table.shape[0], (square / table.numel() - mean**2) ** 0.5

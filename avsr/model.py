@@ -17,7 +17,7 @@ from avsr.compress.pair import build_pair
 from avsr.config import AvsrConfig
 from avsr.distil import distil_loss, teachers
 from avsr.errors import ModelError
-from avsr.language_model import TextTokenizer
+from avsr.language_model import TextTokenizer, scale_of
 from avsr.projector_mixture import build_projector, clear_balance, mean_balance
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
 from avsr.rates import Rates
@@ -79,7 +79,7 @@ class AvsrModel(nn.Module):
         self._towers: tuple[AudioTower, LipTower | None] | None = None
         table = llm.get_input_embeddings().weight
         width = table.shape[1]
-        gain, deviation = _scale_of(table)
+        gain, deviation = scale_of(table)
         widths = {"audio": audio_width, "video": video_width}
         self.compressors = build_pair(config.compress, widths, self.rates)
         self.density: Callable[[TokenStream, str], Tensor] | None = None  # who knows, says it here
@@ -234,8 +234,14 @@ class AvsrModel(nn.Module):
 
     def _guide(self, stream: TokenStream, kind: str, other: TokenStream | None) -> Guide | None:
         """What a compressor may look at: the other modality of these views, and a density."""
-        wants = "density" in self.compressor_of(kind).reads
-        density = self.density(stream, kind) if wants and self.density is not None else None
+        density: Tensor | None = None
+        if "density" in self.compressor_of(kind).reads:
+            if self.density is None:
+                raise ModelError(
+                    "the compressor asks where something is said, and nobody tells this model",
+                    todo="It takes the projectors' CTC: train with objective.ctc above 0.",
+                )
+            density = self.density(stream, kind)
         return None if other is None and density is None else Guide(other=other, density=density)
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
@@ -288,12 +294,7 @@ class AvsrModel(nn.Module):
         prompts = {task: self.embed(ids) for task, ids in self._prompts.items()}
         rows, targets = [], []
         for view in views:
-            parts: dict[str, Tensor | None] = {}
-            for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
-                name = f"{kind}_{rate}"
-                if task_of(view.rates) == "av" and f"{name}_seen" in streams:
-                    name = f"{name}_seen"
-                parts[kind] = None if rate is None else self._own(streams, name, view.row)
+            parts = self.parts(streams, view)
             prompt = prompts[task_of(view.rates)]
             embedded = None if read is None else self.embed(read[view.row])
             rows.append(
@@ -303,6 +304,20 @@ class AvsrModel(nn.Module):
                 text = texts[view.row].to(self.device)
                 targets.append(torch.cat([text, text.new_tensor([eos])]))
         return pad_left(rows) if texts is None else pad_right(rows, targets)
+
+    def parts(self, streams: Mapping[str, TokenStream], view: View) -> dict[str, Tensor | None]:
+        """What a view reads of the streams: "audio" and "video" [N, H], None where left out.
+
+        Raises:
+            ModelError: its clip has none of it.
+        """
+        parts: dict[str, Tensor | None] = {}
+        for kind, rate in (("audio", view.rates.audio), ("video", view.rates.video)):
+            name = f"{kind}_{rate}"
+            if task_of(view.rates) == "av" and f"{name}_seen" in streams:
+                name = f"{name}_seen"
+            parts[kind] = None if rate is None else self._own(streams, name, view.row)
+        return parts
 
     def _own(self, streams: Mapping[str, TokenStream], name: str, row: int) -> Tensor:
         """Tokens [N, H] of one row; a block without any would be a prompt never trained on."""
@@ -376,19 +391,3 @@ class AvsrModel(nn.Module):
                 parts.append(self.compressor_of(kind).loss(stream, counts))
         known = [part for part in parts if part is not None]
         return torch.stack(known).sum() if known else None
-
-
-def _scale_of(table: Tensor) -> tuple[float, float]:
-    """Mean norm of the rows [V, H] of an embedding table, and the deviation of its numbers.
-
-    By blocks of rows: a float32 copy of the whole would be most of the memory that loading touches.
-    """
-    norm = total = square = 0.0
-    for rows in table.split(2048):
-        values = rows.float()
-        norms = values.norm(dim=1)
-        norm += norms.sum().item()
-        square += norms.square().sum().item()
-        total += values.sum().item()
-    mean = total / table.numel()
-    return norm / table.shape[0], (square / table.numel() - mean**2) ** 0.5

@@ -32,6 +32,7 @@ COMMANDS = {
     "score": "word error rate of two transcripts",
     "eval": "measure a model on a manifest of clips",
     "train": "fit, validate, test or predict from a recipe",
+    "compress": "list the methods that cut token streams",
     "info": "what a model is: rates, parameters, hashes, licences",
     "doctor": "check the installation, and say what to do about each fault",
     "completion": "print a script that completes commands and options in a shell",

@@ -61,10 +61,12 @@ def add_compress(parser: argparse._ActionsContainer) -> None:
     add_option(
         parser,
         "--compress",
+        action="append",
         metavar="NAME",
-        help="cut the streams by another method, as cluster or keyframe,fine=1; mine.py:name runs "
-        "a file that registers one; a model that was not trained with it warns or refuses "
-        "(default: the model's own)",
+        help="cut the streams by another method, as cluster or keyframe,fine=1, at the rates or at "
+        "a budget of its own, as affinity,budget=threshold:0.9; audio=NAME or video=NAME, twice "
+        "perhaps, for one stream alone; mine.py:name runs a file that registers one; a model that "
+        "was not trained with it warns or refuses (default: the model's own)",
     )
 
 
@@ -123,9 +125,9 @@ def load(args: argparse.Namespace) -> Recogniser:
         raise AvsrError(what, todo="Leave it out.", exit_code=USAGE)
     if getattr(args, "compress", None) is not None:
         try:
-            from avsr.compress.outside import registered
+            from avsr.compress.outside import named
 
-            recogniser.use_compressor(registered(args.compress))
+            recogniser.use_compressor(named(args.compress))
         except AvsrError as error:
             error.exit_code = USAGE
             raise

@@ -12,11 +12,35 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from avsr.compress.pair import parse
 from avsr.errors import ConfigError
 
-__all__ = ["registered"]
+__all__ = ["named", "registered"]
+
+
+def named(texts: Sequence[str]) -> dict[str, Any]:
+    """What several words of a command line ask for together.
+
+    Args:
+        texts: one for both modalities, or "audio=..." and "video=..." once each.
+
+    Raises:
+        ConfigError: words that do not go together, or as for `registered`.
+    """
+    out: dict[str, Any] = {}
+    for text in texts:
+        found = parse(registered(text))
+        if out and ("name" in out or "name" in found or set(out) & set(found)):
+            raise ConfigError(
+                f"compressors {', '.join(texts)} do not go together",
+                todo='Give one for both streams, or one "audio=..." and one "video=..."',
+            )
+        out |= found
+    return out
 
 
 def registered(text: str) -> str:
@@ -29,11 +53,12 @@ def registered(text: str) -> str:
         ConfigError: no such file, or one that cannot be run.
     """
     head, *rest = text.split(",")
-    path, colon, name = head.rpartition(":")
+    before, given, spelt = head.rpartition("=")
+    path, colon, name = spelt.rpartition(":")
     if not colon or not path.endswith(".py"):
         return text
     _run(Path(path))
-    return ",".join([name, *rest])
+    return ",".join([f"{before}{given}{name}", *rest])
 
 
 def _run(path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,10 @@ from torch import nn
 from avsr.compress.base import Compressor, compressors
 from avsr.compress.presets import build_compressor, resolved
 from avsr.errors import ConfigError, ModelError
-from avsr.rates import Rates
-from avsr.streams import Budget, TokenStream
 
 KINDS = ("audio", "video")
+GIVES = ("other", "density")  # what a model puts into a guide; density needs a CTC beside it
+_PARTS = re.compile(r",(?![^\[]*\])")  # commas outside brackets
 
 
 def build_pair(
@@ -57,7 +58,7 @@ def build_pair(
     return nn.ModuleDict(made)
 
 
-def _check_guide(compressor: Compressor, gives: Collection[str] = ("other",)) -> None:
+def _check_guide(compressor: Compressor, gives: Collection[str] = GIVES) -> None:
     """Refuse a compressor that looks for what a model does not give it.
 
     Raises:
@@ -73,12 +74,19 @@ def _check_guide(compressor: Compressor, gives: Collection[str] = ("other",)) ->
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Read a compressor from a command line: "cluster", or "keyframe,fine=1,coarse=4".
+    """Read a compressor from a command line.
+
+    Args:
+        text: "cluster", "keyframe,fine=1,coarse=4", "duration,rates=[4,16]",
+            "affinity,budget=threshold:0.9"; behind "audio=" or "video=" for one modality alone.
 
     Raises:
         ConfigError: a part without a name or a value.
     """
-    name, *parts = (part.strip() for part in text.split(","))
+    kind, given, rest = text.partition("=")
+    if given and kind.strip() in KINDS:
+        return {kind.strip(): parse(rest)}
+    name, *parts = (part.strip() for part in _PARTS.split(text))
     out: dict[str, Any] = {"name": name}
     for part in parts:
         key, given, value = part.partition("=")
@@ -110,35 +118,84 @@ def foreign(
         The compressor and a warning; None and None for the one the model was trained with.
 
     Raises:
-        ModelError: the card says that a model must be trained with it, or it takes no rates.
+        ModelError: the card says that a model must be trained with it, or it takes no rates and
+            was given no budget.
         ConfigError: no such compressor.
     """
     own, wanted = resolved(trained), resolved(config)
     if "name" in own and _settings(own) == _settings(wanted):
         return None, None
+    asked = _spelt(config)
     card = compressors[wanted["name"]].card if isinstance(wanted.get("name"), str) else None
     if card is not None and card.foreign == "refuses":
         raise ModelError(
-            f"the model was not trained with the compressor {card.name!r}, and its projectors "
+            f"the model was not trained with the compressor {asked!r}, and its projectors "
             "cannot read such tokens",
-            todo=f"Train one with compress: {{name: {card.name}}}, or choose another method.",
+            todo=f"Train one with compress: {{name: {config['name']}}}, or choose another method.",
         )
     made = build_compressor(wanted, width=1, other_width=1, rates=(1,))
     _check_guide(made, gives)
-    if "rate" not in made.card.budgets:
+    if "rate" not in made.card.budgets and "budget" not in wanted:
         raise ModelError(
-            f"compressor {made.card.name!r} takes no rates, and a model asks for nothing else",
-            todo="Choose one that takes rates.",
+            f"compressor {asked!r} takes no rates, and a model asks for nothing else",
+            todo="Give it a budget, as budget=threshold:0.9, or choose one that takes rates.",
         )
-    return made, f"compressed by {_spelt(wanted)!r}; the model was trained with {_spelt(own)!r}"
+    behind = "" if _spelt(wanted) == asked else f" ({_spelt(wanted)})"
+    return made, f"compressed by {asked!r}{behind}; the model was trained with {_spelt(own)!r}"
+
+
+def replaced(
+    own: nn.ModuleDict,
+    trained: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    gives: Collection[str] = ("other",),
+) -> tuple[nn.ModuleDict, dict[str, Any], str] | None:
+    """Compressors of both modalities, some of them other ones than a model was trained with.
+
+    Args:
+        own: the model's.
+        trained: configuration of those.
+        config: of one for both, or {"audio": ..., "video": ...}; a modality left out keeps its own.
+        gives: as for `foreign`.
+
+    Returns:
+        The pair, its configuration, and what must be said of it; None where nothing is another.
+
+    Raises:
+        AvsrError: as for `foreign`.
+    """
+    if "name" in config or not config:
+        alike, note = foreign(trained, config, gives=gives)
+        if alike is None:
+            return None
+        return nn.ModuleDict(dict.fromkeys(KINDS, alike)), alike.to_dict(), str(note)
+    unknown = sorted(set(config) - set(KINDS))
+    if unknown:
+        raise ConfigError(f"compressors are of {' and '.join(KINDS)}, got {', '.join(unknown)}")
+    pair, notes = dict(own.items()), []
+    for kind in KINDS:
+        before = trained if "name" in trained else trained[kind]
+        one, note = foreign(before, config[kind], gives=gives) if kind in config else (None, None)
+        if one is not None:
+            pair[kind] = one
+            notes.append(f"{kind} {note}")
+    told = {kind: c.to_dict() for kind, c in pair.items() if isinstance(c, Compressor)}
+    return (nn.ModuleDict(pair), told, "; ".join(notes)) if notes else None
 
 
 def _spelt(config: Mapping[str, Any]) -> str:
     """A configuration as `parse` reads it."""
     if "name" not in config:
         return "one for each modality"
-    more = [f"{key}={value}" for key, value in config.items() if key != "name"]
-    return ",".join([config["name"], *more])
+    more = [f"{key}={_value(value)}" for key, value in config.items() if key != "name"]
+    return ",".join([str(config["name"]), *more])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):  # a budget
+        return ",".join(f"{kind}:{number:g}" for kind, number in value.items())
+    return str(value)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,42 +204,3 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     known = {} if kind is None else inspect.signature(kind).parameters
     given = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
     return {**given, **config}
-
-
-def same_for_both(compressor: Compressor) -> nn.ModuleDict:
-    """One compressor for sound and lips."""
-    return nn.ModuleDict({kind: compressor for kind in KINDS})
-
-
-def token_counts(
-    pair: nn.ModuleDict,
-    audio: TokenStream | None,
-    video: TokenStream | None,
-    rates: Sequence[Rates],
-) -> list[dict[str, int]]:
-    """Tokens that each row was cut to.
-
-    Args:
-        pair: compressors of both modalities.
-        audio: stream of the rows, None without any sound.
-        video: the same of lips.
-        rates: of each row.
-
-    Returns:
-        Tokens of "audio" and "video" for each row; 0 where a modality is left out. A compressor
-        that may not meet its budget to the token is asked, the others need not be.
-    """
-    out = [{kind: 0 for kind in KINDS} for _ in rates]
-    for kind, s in zip(KINDS, (audio, video), strict=True):
-        compressor = pair[kind]
-        assert isinstance(compressor, Compressor)
-        if s is None:
-            continue
-        for rate in {rate for each in rates if (rate := getattr(each, kind)) is not None}:
-            budget = Budget.rate(rate)
-            exact = compressor.meets == "exactly"
-            counts = s.resolve(budget) if exact else compressor(s, budget).lengths
-            for row, count in enumerate(counts.tolist()):
-                if getattr(rates[row], kind) == rate:
-                    out[row][kind] = count
-    return out

@@ -6,10 +6,12 @@ of a language model or a tower, which several of them use, are not at hand befor
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from avsr.compress.asked import Asked, read_budget
 from avsr.compress.base import Compressor, compressors
 from avsr.errors import ConfigError
 
@@ -40,10 +42,21 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: {"name": ..., **parameters}; parameters of a preset may be overridden.
+
+    Raises:
+        ConfigError: a name that is neither a compressor's nor a preset's; the nearest are listed.
     """
     name = config.get("name")
     preset = PRESETS.get(name) if isinstance(name, str) else None
     if preset is None:
+        if isinstance(name, str) and name not in compressors:
+            near = difflib.get_close_matches(name, [*compressors, *PRESETS], n=3, cutoff=0.5)
+            raise ConfigError(
+                f"no compressor is called {name!r}",
+                todo=(f"Did you mean {' or '.join(near)}? " if near else "")
+                + f"Known: {', '.join(compressors)}; settings of other papers: "
+                + ", ".join(PRESETS),
+            )
         return dict(config)
     return {**preset, **{key: value for key, value in config.items() if key != "name"}}
 
@@ -54,7 +67,7 @@ def build_compressor(
     """A compressor for tokens of a width, its sizes filled in where it has any.
 
     Args:
-        config: of a compressor or a preset.
+        config: of a compressor or a preset; a "budget" beside it is all that it is ever asked for.
         width: of the tokens.
         other_width: of the other modality's tokens, None without one.
         rates: whole rates it will be used at.
@@ -63,6 +76,11 @@ def build_compressor(
         ConfigError: an unknown name or parameter, or another modality is needed and not there.
     """
     config = resolved(config)
+    if "budget" in config:
+        budget = read_budget(config.pop("budget"))
+        return Asked(
+            build_compressor(config, width=width, other_width=other_width, rates=rates), budget
+        )
     if not isinstance(config.get("name"), str):
         return compressors.build(config)  # which says what is wrong
     known = inspect.signature(compressors[config["name"]]).parameters

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from avsr.compress.values import check_values
 from avsr.errors import ConfigError
 
 T = TypeVar("T")
@@ -56,6 +57,9 @@ class Registry(Generic[T]):
             missing = [attribute for attribute in self._needs if not hasattr(cls, attribute)]
             if missing:
                 raise ValueError(f"{self.noun} {name!r} lacks {', '.join(missing)}")
+            told = getattr(getattr(cls, "card", None), "name", name)
+            if told != name:
+                raise ValueError(f"{self.noun} {name!r} has a card that says {told!r}")
             self._classes[name] = cls
             return cls
 
@@ -80,6 +84,7 @@ class Registry(Generic[T]):
             if key not in known:
                 raise self._unknown(f"{self.noun} {name!r} has no parameter {key!r}", key, known)
         try:
+            check_values(kind, given)
             return kind(**given)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{self.noun} {name!r}: {error}") from error

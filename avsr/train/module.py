@@ -25,6 +25,7 @@ from avsr.model import AvsrModel
 from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.score import score
+from avsr.spoken import listener
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
 from avsr.train.objective import Objective, Schedule
@@ -81,6 +82,7 @@ class AvsrTask(lightning.LightningModule):
             ids = {i for clip in clips for i in self.model.tokenizer.encode(" " + clip.text)}
             table = self.model.llm.get_input_embeddings().weight
             self.ctc = EmbeddingCtc(table, sorted(ids))
+            self.model.density = listener(self.model, self.ctc)
             kept = [p for p in (Path(folder) / ALIGNMENT for folder in start) if p.is_file()]
             if kept:
                 state = load_file(kept[-1])

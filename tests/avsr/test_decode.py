@@ -246,4 +246,4 @@ def test_caps():
 
 
 def test_no_token_has_no_mean():
-    assert Hypothesis("", (), (), True, 3).avg_logprob is None
+    assert Hypothesis("", (), (), True, 3, {}).avg_logprob is None

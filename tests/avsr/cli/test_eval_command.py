@@ -21,9 +21,9 @@ class FakeRecogniser:
     alignment = object()
 
     def use_compressor(self, name):
-        if name == "hier":
+        if name["name"] == "hier":
             raise ModelError("not trained with it")
-        self.compression_note = f"compressed by {name}"
+        self.compression_note = f"compressed by {name['name']}"
 
     def pairs(self, task):
         audio = [4, 16] if "a" in task else [None]

@@ -80,7 +80,7 @@ def test_another_compressor_is_handed_to_the_recogniser(api, command, monkeypatc
     used = []
     monkeypatch.setattr(api.recogniser, "use_compressor", used.append, raising=False)
     assert command("transcribe", "a.mp4", "--compress", "keyframe,fine=1") == 0
-    assert used == ["keyframe,fine=1"]
+    assert used == [{"name": "keyframe", "fine": 1}]
 
 
 def test_warnings_go_to_stderr_unless_quiet(api, command, capsys, say):

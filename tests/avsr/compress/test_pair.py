@@ -1,5 +1,6 @@
 """Compressors inside a recogniser: by one line of its configuration, or instead of its own."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,13 +9,14 @@ import torch
 
 from avsr.api import Recogniser
 from avsr.compress import Cluster, Guide, Weighted, compressors
-from avsr.compress.pair import build_pair, foreign, parse, token_counts
+from avsr.compress.pair import build_pair, foreign, parse
 from avsr.compress.presets import PRESETS, build_compressor, resolved
 from avsr.ctc import EmbeddingCtc
 from avsr.decode import DecodeOptions
 from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.prepare import Prepared
 from avsr.rates import Rates
+from avsr.spoken import listener
 from avsr.streams import Budget
 from avsr.transcript import Transcript
 from avsr.views import View
@@ -38,12 +40,26 @@ def test_one_line_is_for_both_modalities() -> None:
         build_pair({"name": "hier"}, {"audio": 8, "video": None}, {"audio": (4,), "video": ()})
 
 
-@pytest.mark.parametrize("text", ["weighted,by=density", "ppllava", "keyframe,relevance=density"])
+@pytest.mark.parametrize("text", ["select,by=received", "ppllava", "guided,guide=phrases"])
 def test_a_guide_that_a_model_does_not_give_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="which a model does not give"):
         build_pair(parse(text), WIDTHS, RATES)
     with pytest.raises(AvsrError):
         foreign({"name": "pool"}, parse(text))
+
+
+@pytest.mark.parametrize("text", ["weighted,by=density", "guided,guide=density"])
+def test_a_density_is_refused_where_no_ctc_tells_it(text: str) -> None:
+    model = tiny_model(audio_rates=(4,), video_rates=(2,), compress=parse(text))
+    views = [View(0, Rates(4, 2))]
+    with pytest.raises(ModelError, match="nobody tells this model"):
+        model.tokens(tiny_features((40,)), views)
+    table = model.llm.get_input_embeddings().weight
+    model.density = listener(model, EmbeddingCtc(table, [5, 6, 7]))
+    texts = [torch.tensor(ByteTokenizer().encode("bin blue"))]
+    model.train()(tiny_features((40,)), views, texts).total.backward()
+    for name, parameter in model.compressors.named_parameters():
+        assert parameter.grad is not None or "guide" in name, name
 
 
 def test_a_density_is_given_where_the_projectors_have_a_ctc(recogniser: Recogniser) -> None:
@@ -103,17 +119,12 @@ def test_what_makes_means_runs_in_a_model_that_was_not_trained_with_it(name: str
         return
     made, note = foreign({"name": "pool"}, {"name": name})
     assert note == f"compressed by {name!r}; the model was trained with 'pool'"
-    clips = tiny_features((40, 22))
-    pair = torch.nn.ModuleDict({"audio": made, "video": made})
-    counts = token_counts(pair, clips.audio, clips.video, [Rates(4, None), Rates(4, 2)])
-    assert [row["video"] == 0 for row in counts] == [True, False]
-    if made.card.meets == "exactly":
-        assert counts == [{"audio": 10, "video": 0}, {"audio": 6, "video": 6}]
+    assert made.card.name == name
 
 
 def test_other_settings_and_presets_are_told_apart() -> None:
     _, note = foreign({"name": "pool"}, parse("omni-avsr"))
-    assert note == "compressed by 'pool,tail=drop'; the model was trained with 'pool'"
+    assert note == "compressed by 'omni-avsr' (pool,tail=drop); the model was trained with 'pool'"
     _, note = foreign(BOTH, {"name": "cluster"})
     assert note == "compressed by 'cluster'; the model was trained with 'one for each modality'"
 
@@ -124,7 +135,72 @@ def test_what_must_be_trained_is_refused(name: str) -> None:
         foreign({"name": "pool"}, {"name": name})
 
 
+def test_a_budget_of_its_own_is_all_it_is_asked_for() -> None:
+    clips = tiny_features((40, 22))
+    for text, counts in (
+        ("pool,budget=tokens:3", [3, 3]),
+        ("cluster,budget=per_second:10", [8, 5]),
+        ("random,budget=keep:0.5", [20, 11]),
+        ("none,budget=threshold:0.5", [40, 22]),
+        ("omni-avsr,budget=rate:8", [5, 2]),
+    ):
+        made = build_compressor(parse(text), width=8, other_width=6, rates=(4, 16))
+        for rate in (4, 16):
+            assert made(clips.audio, Budget.rate(rate)).lengths.tolist() == counts, text
+        both = made.multi(clips.audio, [Budget.rate(4), Budget.rate(16)])
+        assert torch.equal(both[0].x, both[1].x)
+        again = build_compressor(made.to_dict(), width=8, other_width=6, rates=(4, 16))
+        assert again.to_dict() == made.to_dict()
+    own = {"name": "affinity", "budget": {"threshold": 0.9}}
+    model = tiny_model(audio_rates=(4, 16), video_rates=(2,), compress=own)
+    tokens = model.tokens(clips, [View(0, Rates(4, None)), View(0, Rates(16, None))])
+    assert torch.equal(tokens["audio_4"].mask, tokens["audio_16"].mask)
+    assert type(model.config).from_dict(model.config.to_dict()).compress == own
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pool,budget=threshold:0.9", "takes no budget of threshold"),
+        ("pool,budget=colour:0.9", 'Write "KIND:NUMBER"'),
+        ("pool,budget=tokens:2.5", "a whole number"),
+        ("pool,budget=tokens", "cannot read the budget 'tokens'"),
+        ("pool,budget=keep:two", "cannot read the budget 'keep:two'"),
+        ("pool,budget=keep:nan", "above 0 and at most 1"),
+    ],
+)
+def test_budgets_that_cannot_be_met_are_refused(text: str, told: str) -> None:
+    with pytest.raises((ConfigError, ValueError), match=re.escape(told)):
+        foreign({"name": "pool"}, parse(text))
+
+
+def test_one_modality_may_have_another_compressor() -> None:
+    model = tiny_model(audio_rates=(4,), video_rates=(2,))
+    recogniser = Recogniser(model, SimpleNamespace(hz=50.0), SimpleNamespace(hz=25.0), {"a": 1})
+    own = model.compressors
+    recogniser.use_compressor("audio=cluster")
+    assert isinstance(model.compressors["audio"], Cluster)
+    assert model.compressors["video"] is own["video"]
+    assert recogniser.compression_note is not None
+    assert recogniser.compression_note.startswith("audio compressed by 'cluster'")
+    assert recogniser.facts["compress"]["video"]["name"] == "pool"
+    recogniser.use_compressor({"audio": {"name": "pool"}, "video": {"name": "pool"}})
+    assert model.compressors is own
+    assert recogniser.compression_note is None
+    for wrong in ({"sound": {"name": "pool"}}, {}):
+        with pytest.raises(ConfigError):
+            recogniser.use_compressor(wrong)
+    with pytest.raises(ModelError, match="not trained with the compressor 'docslm'"):
+        recogniser.use_compressor("video=docslm")
+
+
 def test_command_lines_are_read() -> None:
+    assert parse("audio=cluster,max_span=3") == {"audio": {"name": "cluster", "max_span": 3}}
+    assert parse("duration,rates=[4,16],cap=9") == {
+        "name": "duration",
+        "rates": [4, 16],
+        "cap": 9,
+    }
     assert parse("cluster") == {"name": "cluster"}
     found = parse("keyframe, fine=1,relevance=energy")
     assert found == {"name": "keyframe", "fine": 1, "relevance": "energy"}
@@ -195,3 +271,20 @@ def test_a_method_that_must_be_trained_leaves_the_own_one_in_place(recogniser: R
         with pytest.raises(AvsrError):
             recogniser.use_compressor(wrong)
     assert recogniser.model.compressors is own
+
+
+def test_presets_that_are_the_same_at_a_rate_are_those_that_the_page_names() -> None:
+    x = tiny_features((90, 37)).audio
+    assert x is not None
+
+    def owners(name: str, budget: Budget) -> torch.Tensor:
+        made = build_compressor({"name": name}, width=8, other_width=6, rates=(4,))
+        return made(x, budget).owner
+
+    plain = owners("affinity", Budget.rate(4))
+    for name in ("affinity-pooling", "sa-map", "fastvid"):
+        assert torch.equal(owners(name, Budget.rate(4)), plain)
+    apart = Budget.threshold(0.1)
+    assert not torch.equal(owners("sa-map", apart), owners("affinity", apart))
+    wide = Budget.threshold(-1.0)
+    assert not torch.equal(owners("dycoke", wide), owners("mustdrop", wide))

@@ -23,7 +23,7 @@ def decode(ids):
 def made(ids, logprobs, reached_end=True):
     text = " ".join(decode(ids).split())
     scores = (*logprobs, -9.0) if reached_end else tuple(logprobs)
-    return Hypothesis(text, tuple(ids), scores, not reached_end, 5)
+    return Hypothesis(text, tuple(ids), scores, not reached_end, 5, {})
 
 
 def test_a_word_is_as_sure_as_its_tokens_together():
@@ -61,14 +61,14 @@ def test_words_are_those_of_the_text_whatever_the_tokens(tokens, end):
 def test_characters_cut_between_tokens_keep_their_word(text):
     """Tokens of single bytes: of half a character the tokenizer gives a stand-in."""
     ids = list(text.encode())
-    hypothesis = Hypothesis(" ".join(text.split()), tuple(ids), (-0.5,) * len(ids), True, 0)
+    hypothesis = Hypothesis(" ".join(text.split()), tuple(ids), (-0.5,) * len(ids), True, 0, {})
     words = sure_words(hypothesis, lambda found: bytes(found).decode("utf-8", "replace"))
     assert [word.text for word in words] == text.split()
     assert all(0 < word.confidence < 1 for word in words)
 
 
 def test_the_page_says_the_confidence_that_the_files_say():
-    hypothesis = Hypothesis("ab c", (0, 1), (-0.1, -0.2), False, 3)
+    hypothesis = Hypothesis("ab c", (0, 1), (-0.1, -0.2), False, 3, {})
     words = sure_words(hypothesis, lambda ids: "ab c"[: 2 * len(ids)])
     parts = (Word("ab", confidence=0.3), Word("c"))
     found = judged(Transcript("ab c", (Segment(0, 1, "ab c", words=parts),)), words)
