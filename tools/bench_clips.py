@@ -265,7 +265,7 @@ def runs_of(names: Sequence[str], *, tuned: bool) -> list[str]:
 
 
 def work_of(
-    reader: Reader, runs: Sequence[str], blocks: Sequence[Block], *, speed: bool
+    reader: Reader | None, runs: Sequence[str], blocks: Sequence[Block], *, speed: bool
 ) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """Run, condition and what measures it, in the order of their worth.
 

@@ -94,11 +94,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = page(runs, "Compressors on toy digits")
     else:
         runs = read_runs(args.out) if args.page_only else _clips(args, facts)
-        text = whole_page(runs, args.out)
+        text = whole_page(runs, args.out, wanted())
     write_atomic(args.out / "README.md", text)
     for name, drawing in figures(runs).items():
         write_atomic(args.out / name, drawing)
     return 0
+
+
+def wanted() -> list[tuple[str, str]]:
+    """Run and condition of all that there is to measure of a trained model."""
+    import bench_clips
+    import bench_readings
+
+    runs = bench_clips.runs_of([*FLOORS, *METHODS], tuned=True)
+    work = bench_clips.work_of(None, runs, bench_readings.BLOCKS, speed=False)
+    return [
+        (run, condition)
+        for run, condition, _ in work
+        if run.endswith(TUNED) or compressors[parse(run)["name"]].card.foreign == "warns"
+    ]
 
 
 def _clips(args: argparse.Namespace, facts: Mapping[str, Any]) -> list[dict[str, Any]]:

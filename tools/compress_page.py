@@ -35,12 +35,13 @@ STREAMS = {"a": "sound", "v": "lips", "av": "sound and lips"}
 SPLITS = ("validation", "test")
 
 
-def whole_page(runs: Sequence[Run], folder: Path) -> str:
+def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, str]] = ()) -> str:
     """The page of a folder: its words, and at each mark the part of that name.
 
     Args:
         runs: those of the folder.
         folder: with `page.md`, perhaps `clips.json` and `padding.json`.
+        wanted: run and condition of all that there is to measure.
 
     Raises:
         ValueError: a mark that names no part.
@@ -57,7 +58,7 @@ def whole_page(runs: Sequence[Run], folder: Path) -> str:
         "details": lambda: tables(detailed(runs), ("clean", "babble"), svg="no"),
         "empty": lambda: silence_table(runs),
         "speed": lambda: speed(runs),
-        "refused": lambda: refused(runs),
+        "refused": lambda: refused(runs, wanted),
     }
     words = (folder / "page.md").read_text(encoding="utf-8")
 
@@ -353,9 +354,26 @@ def speed(runs: Sequence[Run]) -> str:
     return "\n".join(parts).strip()
 
 
-def refused(runs: Sequence[Run]) -> str:
-    """What is not measured, and why."""
+def refused(runs: Sequence[Run], wanted: Sequence[tuple[str, str]] = ()) -> str:
+    """What is not measured, and why.
+
+    Args:
+        runs: those that are there.
+        wanted: run and condition of all that there is to measure.
+    """
     lines = [f"- {run['name']}: {run['refused']}" for run in runs if "refused" in run]
-    known = {run["name"] for run in runs}
-    lines += [f"- floor {name}: not measured yet" for name in FLOORS if name not in known]
+    done = {(run["name"], piece) for run in runs for piece in run.get("done", {})}
+    told = {run["name"] for run in runs if "refused" in run}
+    for condition in dict.fromkeys(condition for _, condition in wanted):
+        for how in ("as it is", "tuned"):
+            own = [
+                name
+                for name, piece in wanted
+                if piece == condition and name.endswith(TUNED) == (how == "tuned")
+            ]
+            lacking = [n for n in own if (n, condition) not in done and n not in told]
+            if lacking:
+                names = ", ".join(f"`{name.removesuffix(TUNED)}`" for name in lacking)
+                some = "all" if len(lacking) == len(own) else names
+                lines.append(f"- {condition}, {how}, not measured yet: {some}")
     return "\n".join(lines) or "Nothing."

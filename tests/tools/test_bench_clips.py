@@ -182,10 +182,15 @@ def test_an_empty_page_says_so(tool, tmp_path):
     bench, page = tool("bench_compress"), tool("compress_page")
     words = (bench.RESULTS / "page.md").read_text(encoding="utf-8")
     (tmp_path / "page.md").write_text(words, encoding="utf-8")
-    text = page.whole_page([], tmp_path)
+    text = page.whole_page([], tmp_path, bench.wanted())
     assert text.count("No figure yet.") >= 8
     assert "<!--" not in text
-    assert "floor none: not measured yet" in text
+    assert "- slow, as it is, not measured yet: all" in text
+    some = [whole("pool", long("pool", [1] * 80))]
+    text = page.whole_page(some, tmp_path, bench.wanted())
+    assert "- clean, as it is, not measured yet: `none`, `random`, `stride`, `cluster`" in text
+    assert "`conv`" not in text.split("- clean, tuned")[0].split("- clean, as it is")[1]
+    assert "`conv`" in text.split("- clean, tuned")[1] or "not measured yet: all" in text
     (tmp_path / "page.md").write_text("<!-- anser -->", encoding="utf-8")
     with pytest.raises(ValueError, match="anser"):
         page.whole_page([], tmp_path)
@@ -265,5 +270,5 @@ def test_tuned_runs_are_held_against_tuned_pooling(tool):
 
 def test_the_committed_page_is_that_of_the_committed_figures(tool):
     bench, page = tool("bench_compress"), tool("compress_page")
-    text = page.whole_page(bench.read_runs(bench.RESULTS), bench.RESULTS)
+    text = page.whole_page(bench.read_runs(bench.RESULTS), bench.RESULTS, bench.wanted())
     assert text == (bench.RESULTS / "README.md").read_text(encoding="utf-8")
