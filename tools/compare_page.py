@@ -54,7 +54,7 @@ def page(
         _runaways(suite, chosen),
         *(_against(chosen, name, keys) for name in suite.data["baselines"]),
         _seeds(chosen),
-        _claims([judge(claim, found) for claim in CLAIMS]),
+        _claims(suite, [judge(claim, found) for claim in CLAIMS]),
         _rates(suite),
         _commands(suite, reports),
     ]
@@ -281,13 +281,15 @@ def _seeds(found: Mapping[str, Method]) -> str:
     return f"## Seed by seed, %\n\n{_table(['method', *map(str, PAIRS)], rows)}"
 
 
-def _claims(findings: Sequence[Finding]) -> str:
+def _claims(suite: Suite, findings: Sequence[Finding]) -> str:
+    fixed = {line.name for line in suite.lines if line.fixed}
+    more = f"<br>the rival is {len(suite.pairs)} models of as many steps *each*"
     rows = [
         [
             finding.claim.says,
             finding.claim.theirs,
             finding.claim.source,
-            "<br>".join(finding.figures) or "-",
+            ("<br>".join(finding.figures) or "-") + (more if finding.claim.rival in fixed else ""),
             f"`--only {finding.claim.ours},{finding.claim.rival}`" if finding.claim.rival else "-",
             f"**{finding.verdict}**",
         ]
