@@ -115,8 +115,11 @@ class TokenStream:
 
     def resolve(self, budget: Budget) -> Tensor:
         """Tokens of each row [B] that a budget leaves of this stream."""
-        lengths, frames = self.lengths, self.size.sum(1)
-        return budget.resolve(lengths, self.hz * lengths.clamp(min=1) / frames.clamp(min=1))
+        lengths = self.lengths
+        if budget.kind != "per_second":
+            return budget.resolve(lengths, self.hz)
+        tokens, frames = (n.clamp(min=1).cpu().double() for n in (lengths, self.size.sum(1)))
+        return budget.resolve(lengths, self.hz * tokens / frames)
 
     def replace(self, *, x: Tensor) -> TokenStream:
         """The same tokens and times with other contents [B, T, D']."""

@@ -53,6 +53,9 @@ def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenS
 
     Returns:
         Stream [B, N, D], N the most groups of a row.
+
+    Raises:
+        ValueError: a row of the plan leaves a number out, and a token would stand for nothing.
     """
     rows, width = len(plan), s.x.shape[-1]
     held = s.mask & (plan >= 0)
@@ -72,15 +75,17 @@ def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenS
         return flat.reshape(rows, slots)
 
     size, sums = total(s.size), None
+    mask = torch.arange(slots, device=s.device) < counts[:, None]
+    _check_whole(mask & (size == 0))
     if weights is None:
         sums = total(wide(sums_of(s)))
         x = mean(sums, size, s.x.dtype)
     else:
-        shares = _shares(weights * s.size, s.size, total, plan.clamp(min=0))
+        shares = _shares(weights * s.size, s.size, total, plan.clamp(min=0)).to(wide(s.x).dtype)
         x = total(wide(s.x) * shares.masked_fill(~held, 0.0)[..., None]).to(s.x.dtype)
     return TokenStream(
         x=x.reshape(rows, slots, width),
-        mask=torch.arange(slots, device=s.device) < counts[:, None],
+        mask=mask,
         hz=s.hz,
         size=size,
         t0=extreme(s.t0, "amin"),
@@ -88,6 +93,20 @@ def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenS
         owner=through(s.owner, plan.masked_fill(~held, -1)),
         sums=sums,
     )
+
+
+def _check_whole(holes: Tensor) -> None:
+    """Refuse a plan that names no frame for some token [B, N].
+
+    Raises:
+        ValueError: says which, to whoever writes a compressor.
+    """
+    if bool(holes.any()):
+        row, token = holes.nonzero()[0].tolist()
+        raise ValueError(
+            f"row {row} of the plan names a token after {token}, but no frame for {token}: a plan "
+            "must name 0, 1, ... without a gap"
+        )
 
 
 def _shares(
@@ -101,8 +120,9 @@ def _shares(
         groups = total(values)
         return groups.gather(1, plan.clamp(max=groups.shape[1] - 1)) if groups.numel() else values
 
-    weights = weights.where(of_group(weights) > 0, size.to(weights.dtype))
-    return weights / of_group(weights).clamp(min=torch.finfo(weights.dtype).tiny)
+    least = torch.finfo(weights.dtype).tiny  # shares of less would not add up to one
+    weights = weights.where(of_group(weights) >= least, size.to(weights.dtype))
+    return weights / of_group(weights).clamp(min=least)
 
 
 def counted(plan: Tensor) -> Tensor:

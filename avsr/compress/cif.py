@@ -20,9 +20,11 @@ from avsr.compress.base import (
     Streamer,
     compressors,
 )
-from avsr.compress.cif_stream import EMPTY, CifStreamer
+from avsr.compress.cif_stream import CifStreamer, exact, normal, places, taken
 from avsr.compress.plans import surjective
 from avsr.streams import Budget, TokenStream
+
+NOTHING = 1e-30  # weight of a row that cannot be divided by without a gradient beyond float32
 
 
 @compressors.register("cif")
@@ -31,7 +33,9 @@ class Cif(Compressor):
 
     A number of tokens scales the weights of a row so that they fire just so often; a threshold is
     the weight at which a token fires, and then the content decides. A rest at the end fires once
-    more if it holds the most of some frame. A frame is owned by the token that took most of it.
+    more if it holds the most of some frame, however little that weighs: a row with frames has a
+    token. A frame is owned by the token that took most of it; where all that a token took weighs
+    nothing, it is the plain mean of the frames it owns.
 
     Args:
         width: of the tokens D.
@@ -114,10 +118,14 @@ class Cif(Compressor):
         if counts is None:
             alpha = alpha / b.value if b.value > 0 else alpha.ceil()
         else:
-            alpha = alpha * (counts / alpha.sum(1).clamp(min=1e-9))[:, None]
-        taken, owner = fired(alpha, s.lengths, counts)
+            total = alpha.double().sum(1, keepdim=True)
+            even = (total < NOTHING) & s.mask  # nothing to scale: all frames weigh the same
+            alpha = torch.where(even, 1.0, alpha)
+            scale = counts[:, None] / alpha.double().sum(1, keepdim=True).clamp(min=NOTHING)
+            alpha = (alpha * scale).to(alpha.dtype)
+        shares, owner = fired(alpha, s.lengths, counts)
         short = apply(s, owner)
-        x = taken[:, : short.mask.shape[1]] @ clean(s).to(taken.dtype)
+        x = shares[:, : short.mask.shape[1]] @ clean(s).to(shares.dtype)
         return short.replace(x=x.masked_fill(~short.mask[..., None], 0.0).to(s.x.dtype))
 
 
@@ -132,23 +140,15 @@ def fired(alpha: Tensor, lengths: Tensor, counts: Tensor | None) -> tuple[Tensor
     Returns:
         Shares [B, N, T], each token's adding up to one, and owners [B, T].
     """
-    ends = alpha.double().cumsum(1)
-    starts = ends - alpha
-    wanted = torch.ceil(ends[:, -1] - EMPTY).long() if counts is None else counts
-    wanted = wanted.minimum(lengths).maximum((lengths > 0).long())
-    token = torch.arange(int(wanted.max()) if len(wanted) else 0, device=alpha.device)[:, None]
-    last = token == (wanted - 1)[:, None, None]
-    top = torch.where(last, torch.inf, (token + 1).double())  # the last takes the rounding too
-    share = (ends[:, None].minimum(top) - starts[:, None].maximum(token)).clamp(min=0)
-    share = share.masked_fill((token >= wanted[:, None, None]), 0.0)
-    most = torch.zeros_like(alpha, dtype=torch.long)
-    if share.shape[1]:  # of equal shares the earlier token's counts
-        most = (share >= share.amax(1, keepdim=True) - 1e-6).int().argmax(1)
+    ends = exact(alpha).cumsum(1)
+    real = torch.arange(alpha.shape[1], device=alpha.device) < lengths[:, None]
+    reached = places(ends)[1].masked_fill(~real, -1).amax(1) + 1 if counts is None else counts
+    wanted = reached.minimum(lengths)
+    share, most = taken(ends, wanted)
     if counts is None:  # a rest without a frame of its own does not fire
-        frame = torch.arange(alpha.shape[1], device=alpha.device)
-        real = frame < lengths[:, None]
         wanted = (most.masked_fill(~real, -1).amax(1) + 1).minimum(wanted)
-        share = share.masked_fill(token >= wanted[:, None, None], 0.0)
         share = share[:, : int(wanted.max()) if len(wanted) else 0]
-    total = share.sum(2, keepdim=True)
-    return (share / total.clamp(min=1e-9)).to(alpha.dtype), surjective(most, lengths, wanted)
+    owner = surjective(most, lengths, wanted)
+    beyond = torch.arange(share.shape[1], device=alpha.device)[:, None] >= wanted[:, None, None]
+    share = normal(share.masked_fill(beyond, 0.0), owner.masked_fill(~real, -1))
+    return share.to(alpha.dtype), owner

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from avsr.compress.base import Card, Guide, Meets, compressors
+from avsr.compress.cosine import levelled
 from avsr.compress.density import Weighting, frame_weights
 from avsr.compress.plans import Grouping, from_starts, plain
 from avsr.compress.ward import vanishing
@@ -79,8 +80,8 @@ class Cluster(Grouping):
         counts = [s.resolve(b) for b in budgets]
         own = frame_weights(s, self.by, g)
         order = vanishing(
-            plain(s),
-            s.size if own is None else s.size * own,
+            levelled(plain(s)),
+            s.size if own is None else s.size * levelled(own),
             s.lengths,
             torch.stack(counts).amin(0),
             span=s.size,
@@ -110,7 +111,7 @@ class _RowByRow(Grouping):
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Row by row."""
-        x, out = plain(s), torch.zeros_like(s.mask, dtype=torch.long)
+        x, out = levelled(plain(s)), torch.zeros_like(s.mask, dtype=torch.long)
         pairs = zip(s.lengths.tolist(), s.resolve(b).tolist(), strict=True)
         for row, (length, count) in enumerate(pairs):
             if length:
@@ -175,7 +176,7 @@ class KMeans(_RowByRow):
         contiguous=False,
         trainable=False,
         budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
-        about="global clusters, by mean time",
+        about="global clusters, by the middle of their time",
     )
 
     def __init__(self, *, steps: int = 10) -> None:
@@ -185,7 +186,7 @@ class KMeans(_RowByRow):
         self.steps = steps
 
     def row(self, x: Tensor, count: int, t0: Tensor, t1: Tensor) -> Tensor:
-        """Clusters by their mean time."""
+        """Clusters by the middle of the time they span."""
         return _by_time(lloyd(x, count, self.steps)[0], count, t0, t1)
 
 

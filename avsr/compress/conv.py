@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from avsr.compress.base import Card, Compressor, Guide, Streamer, compressors
-from avsr.compress.plans import whole
+from avsr.compress.plans import streamed, whole
 from avsr.compress.uniform import Stack
 from avsr.compress.windows import WindowStreamer
 from avsr.errors import ConfigError
@@ -82,4 +82,4 @@ class Conv(Compressor):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its last frame, rate / hz seconds."""
         self.check_stream(b)
-        return WindowStreamer(self, b, whole(self, b))
+        return WindowStreamer(self, b, streamed(self, b))

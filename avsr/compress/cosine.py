@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_GRID = 2.0**20
+
 
 def unit(x: Tensor) -> Tensor:
     """Tokens of length one [B, T, D]; zeros stay zeros, whatever the scale of the others."""
@@ -18,10 +20,33 @@ def unit(x: Tensor) -> Tensor:
     return out
 
 
+def levelled(x: Tensor) -> Tensor:
+    """Rows [B, ...] times powers of two of their own, so that their squares are fit for sums.
+
+    The largest number of a row comes to lie in 0.5 to 1; nothing is rounded, so what was decided by
+    the relations of numbers is decided as before.
+    """
+    if x.numel() == 0:
+        return x
+    top, least = x.abs().flatten(1).amax(1), torch.finfo(x.dtype).tiny
+    factor = (torch.frexp(top).mantissa / top).clamp(least, 1 / least)  # of zeros not a number
+    return x * factor.where(top > 0, 1.0).reshape(-1, *[1] * (x.ndim - 1))
+
+
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Products of unit tokens [..., D] -> [...]; two tokens of zeros are alike."""
     product = (a * b).sum(-1)
     both = ~(a.any(-1) | b.any(-1))
+    return product.masked_fill(both, 1.0)
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all pairs of unit tokens, [N, D] and [M, D] -> [N, M]; zeros are alike.
+
+    They are rounded to a millionth, lest the order in which a kernel adds tell equal frames apart.
+    """
+    product = ((a @ b.T) * _GRID).round() / _GRID
+    both = ~(a.any(-1)[:, None] | b.any(-1))
     return product.masked_fill(both, 1.0)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avsr.compress.base import Card, Guide, Streamer, compressors
 from avsr.compress.guided_stream import GuidedStreamer
-from avsr.compress.plans import Grouping, plain, whole, windows
+from avsr.compress.plans import Grouping, plain, streamed, windows
 from avsr.compress.windows import WindowStreamer
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
@@ -30,7 +30,7 @@ def frame_weights(s: TokenStream | None, by: Weighting, g: Guide | None) -> Tens
         g: the guide.
 
     Returns:
-        [B, T], not negative, zero at padding; None for "none".
+        [B, T], not negative, zero at padding, those by energy in float64; None for "none".
 
     Raises:
         ValueError: no such weighting.
@@ -41,7 +41,10 @@ def frame_weights(s: TokenStream | None, by: Weighting, g: Guide | None) -> Tens
     if s is None or by == "none":
         return None
     if by == "energy":
-        return plain(s).square().mean(-1)
+        x = plain(s)
+        top = x.abs().amax(-1, keepdim=True)
+        mean = (x / top.where(top > 0, 1.0)).square().mean(-1).double()
+        return mean * top.squeeze(-1).double().square()  # whose square is no float32 beyond 1e19
     if g is None or g.density is None:
         raise ConfigError(
             "weights by density need a density of each frame",
@@ -100,5 +103,5 @@ class Weighted(Grouping):
         """A streaming form at a whole rate; a density comes with the frames that it weighs."""
         self.check_stream(b)
         if self.by == "energy":
-            return WindowStreamer(self, b, whole(self, b))
-        return GuidedStreamer(self, b, whole(self, b))
+            return WindowStreamer(self, b, streamed(self, b))
+        return GuidedStreamer(self, b, streamed(self, b))

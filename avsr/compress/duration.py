@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from avsr.compress.base import Card, Guide, compressors
-from avsr.compress.plans import Grouping, whole_rate
-from avsr.errors import ConfigError
+from avsr.compress.plans import Grouping, whole
 from avsr.streams import Budget, TokenStream
 
 
 def rate_for(frames: int, cap: int, rates: Sequence[int]) -> int:
     """The smallest rate at which a recording has at most `cap` tokens.
+
+    Where the largest of them is not enough, it is doubled until it is.
 
     Args:
         frames: of the recording.
@@ -27,7 +28,7 @@ def rate_for(frames: int, cap: int, rates: Sequence[int]) -> int:
         rates: the trained ones, in any order.
 
     Returns:
-        One of `rates`; the largest if none is enough.
+        One of `rates`, or the largest times a power of two.
 
     Raises:
         ValueError: no rates, or a cap below 1.
@@ -35,7 +36,10 @@ def rate_for(frames: int, cap: int, rates: Sequence[int]) -> int:
     if not rates or cap < 1:
         raise ValueError(f"rates={list(rates)}, cap={cap} choose no rate")
     enough = [rate for rate in sorted(rates) if -(-frames // rate) <= cap]
-    return enough[0] if enough else max(rates)
+    rate = enough[0] if enough else max(rates)
+    while -(-frames // rate) > cap:
+        rate *= 2
+    return rate
 
 
 @compressors.register("duration")
@@ -43,7 +47,8 @@ class Duration(Grouping):
     """Mean of every r frames, r by the length of the row, the smallest known one that fits.
 
     At a budget of tokens that is the cap of a row. A rate is the finest that is taken, and `cap`
-    the cap; a row within it is pooled at that very rate.
+    the cap; a row within it is pooled at that very rate. No row is above its cap: where the largest
+    known rate is not enough, it is doubled until it is, though nothing was trained at that.
 
     Args:
         rates: rates to choose from.
@@ -76,16 +81,18 @@ class Duration(Grouping):
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Windows of each row's own rate."""
-        finest = whole_rate(b) if b.kind == "rate" else 1
-        if finest is None:
-            raise ConfigError(
-                f"compressor {self.card.name!r} takes whole rates, got {b.value:g}",
-                todo="Give a rate that is a whole number",
-            )
-        cap = int(b.value) if b.kind == "tokens" else self.cap
-        known = {finest, *(rate for rate in self.rates if rate > finest)}
-        if b.kind == "tokens":
-            known = set(self.rates)
-        chosen = [rate_for(length, cap, sorted(known)) for length in s.lengths.tolist()]
-        rates = torch.tensor(chosen, device=s.device, dtype=torch.long)[:, None]
+        rates = torch.tensor(self._chosen(s, b), device=s.device, dtype=torch.long)[:, None]
         return torch.arange(s.mask.shape[1], device=s.device) // rates
+
+    def _cuts(self, s: TokenStream, b: Budget) -> bool:
+        """Whether any row is pooled: not what the budget says, but cap and known rates."""
+        return s.mask.shape[1] > 0 and max(self._chosen(s, b), default=1) > 1
+
+    def _chosen(self, s: TokenStream, b: Budget) -> list[int]:
+        """Rate of each row."""
+        if b.kind == "tokens":
+            cap, known = int(b.value), [*self.rates]
+        else:
+            cap, finest = self.cap, whole(self, b)
+            known = [finest, *(rate for rate in self.rates if rate > finest)]
+        return [rate_for(length, cap, known) for length in s.lengths.tolist()]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avsr.compress.apply import unchanged
 from avsr.compress.base import Card, Compressor, Guide, Streamer, compressors
-from avsr.compress.plans import Grouping, ranked, whole, windows
+from avsr.compress.plans import Grouping, ranked, streamed, windows
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
 
@@ -80,7 +80,7 @@ class Stride(Grouping):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form at a whole rate; a token waits for its window to end."""
         self.check_stream(b)
-        return WindowStreamer(self, b, whole(self, b))
+        return WindowStreamer(self, b, streamed(self, b))
 
 
 @compressors.register("random")

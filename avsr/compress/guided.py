@@ -25,7 +25,7 @@ from avsr.compress.base import (
     compressors,
 )
 from avsr.compress.guided_stream import GuidedStreamer
-from avsr.compress.plans import whole, windows
+from avsr.compress.plans import streamed, windows
 from avsr.streams import Budget, TokenStream
 
 Source = Literal["cross", "phrases", "prompt", "density"]
@@ -130,7 +130,7 @@ class Guided(Compressor):
                 f"compressor {self.card.name!r} needs the whole utterance with its nested softmax",
                 todo='Build it with nested="no"',
             )
-        return GuidedStreamer(self, b, whole(self, b))
+        return GuidedStreamer(self, b, streamed(self, b))
 
     def relevance(self, s: TokenStream, g: Guide | None) -> Tensor:
         """Relevance of each frame [B, T], zero where nothing guides."""

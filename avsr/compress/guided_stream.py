@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from avsr.compress.base import Compressor, Guide, Streamer
-from avsr.compress.windows import concat, cut, forget
+from avsr.compress.windows import concat, cut, forget, joined, moved
 from avsr.streams import Budget, TokenStream
 
 
 class GuidedStreamer(Streamer):
     """A compressor of fixed windows and a guide at work on live streams.
 
-    A density comes with the frames that it weighs. Frames of the other modality come as they
-    are there, at their own rate and with their own times: a window waits until they reach its end,
-    so that what comes late changes no token. A row of which the other modality never comes waits
-    for the end of the stream; without any guide nobody waits. Phrases and prompts are those of the
-    last step.
+    A density comes with the frames that it weighs, with all of a stream or with none. Frames of
+    the other modality come as they are there, at their own rate and with their own times: a window
+    waits until they reach its end, so that what comes late changes no token. A row of which the
+    other modality never comes waits for the end of the stream; without any guide nobody waits.
+    Phrases and prompts are those of the last step.
 
     Args:
         compressor: what turns whole windows into tokens.
@@ -33,6 +33,7 @@ class GuidedStreamer(Streamer):
         self._held: TokenStream | None = None
         self._other: TokenStream | None = None
         self._density: Tensor | None = None  # of the frames held [B, T]
+        self._dense: bool | None = None  # whether frames come with one; None before any came
         self._words = Guide()
 
     def step(self, s: TokenStream, g: Guide | None = None) -> TokenStream:
@@ -46,17 +47,17 @@ class GuidedStreamer(Streamer):
             Tokens completed; `owner` counts only the frames that went into them.
 
         Raises:
-            ValueError: another number of rows than before, or a density of other frames.
+            ValueError: another number of rows than before, a density of other frames, or one for
+                some of the frames alone.
         """
         g = Guide() if g is None else g
-        if g.density is not None and g.density.shape != s.mask.shape:
-            raise ValueError(f"density {list(g.density.shape)} of frames {list(s.mask.shape)}")
+        density = self._checked(s, g.density)
         if g.other is not None:
             self._other = g.other if self._other is None else concat([self._other, g.other])
         if g.prompt is not None or g.phrases is not None:
             self._words = Guide(prompt=g.prompt, phrases=g.phrases)
-        if g.density is not None:
-            self._density = _joined(self._held, self._density, s, g.density)
+        if density is not None:
+            self._density = joined(self._held, self._density, s, density)
         self._held = s if self._held is None else concat([self._held, s])
         length = self._held.lengths
         ready = self._guided(self._held).minimum(length) // self._window * self._window
@@ -78,9 +79,28 @@ class GuidedStreamer(Streamer):
         """Forget what is held of some rows [N] long, or of all."""
         self._held, self._other = forget(self._held, rows), forget(self._other, rows)
         if self._held is None:
-            self._density, self._words = None, Guide()
+            self._density, self._dense, self._words = None, None, Guide()
         elif self._density is not None:
             self._density = self._density[:, : self._held.mask.shape[1]]
+
+    def _checked(self, s: TokenStream, density: Tensor | None) -> Tensor | None:
+        """The density of the next frames; one of no frames says nothing.
+
+        Raises:
+            ValueError: it is of other frames, or some frames of the stream come without one.
+        """
+        if density is not None and density.shape != s.mask.shape:
+            raise ValueError(f"density {list(density.shape)} of frames {list(s.mask.shape)}")
+        if not bool(s.mask.any()):
+            return None
+        told = density is not None
+        if self._dense is not None and told != self._dense:
+            raise ValueError(
+                f"these frames come {'with' if told else 'without'} a density, those before them "
+                f"{'without' if told else 'with'} one; give it for all or for none"
+            )
+        self._dense = told
+        return density
 
     def _guided(self, held: TokenStream) -> Tensor:
         """Frames of each row [B] that the other modality has reached; all without one."""
@@ -100,8 +120,8 @@ class GuidedStreamer(Streamer):
         now, later = cut(held, start, ready), cut(held, ready, held.lengths)
         density, rest = None, None
         if self._density is not None:
-            density = _moved(self._density, start, now)
-            rest = _moved(self._density, ready, later)
+            density = moved(self._density, start, now)
+            rest = moved(self._density, ready, later)
         guide = Guide(
             prompt=self._words.prompt,
             phrases=self._words.phrases,
@@ -123,29 +143,3 @@ def _since(other: TokenStream, later: TokenStream, now: TokenStream) -> TokenStr
         edge = torch.where(later.lengths > 0, later.t0[:, 0], done)
     past = ((other.t1 <= edge[:, None]) & other.mask).sum(1)
     return cut(other, past.minimum(other.lengths - 1).clamp(min=0), other.lengths)
-
-
-def _joined(
-    held: TokenStream | None, known: Tensor | None, s: TokenStream, density: Tensor
-) -> Tensor:
-    """Densities of the frames held and of those that come, packed as `concat` packs the frames."""
-    if held is None or known is None:
-        return density
-    parts = [
-        torch.cat([a[:n], b[:m]])
-        for a, b, n, m in zip(
-            known, density, held.lengths.tolist(), s.lengths.tolist(), strict=True
-        )
-    ]
-    out = density.new_zeros(len(parts), max(map(len, parts), default=0))
-    for row, part in enumerate(parts):
-        out[row, : len(part)] = part
-    return out
-
-
-def _moved(density: Tensor, start: Tensor, s: TokenStream) -> Tensor:
-    """Densities from a frame of each row [B] on, for a stream cut there."""
-    place = torch.arange(s.mask.shape[1], device=density.device) + start[:, None]
-    if density.shape[1] == 0:
-        return density.new_zeros(s.mask.shape)
-    return density.gather(1, place.clamp(max=density.shape[1] - 1)).masked_fill(~s.mask, 0.0)

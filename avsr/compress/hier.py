@@ -98,9 +98,8 @@ class Hier(Compressor):
         dtype = self.clock.dtype
         x = self._local(s, None if g is None else g.other, clean(s).to(dtype))
         at = self._window(short)
-        queries = clean(short).to(dtype) + self.clock * times(
-            (short.t0 + short.t1) / 2, x.shape[-1]
-        )
+        middle = times((short.t0 + short.t1) / 2, x.shape[-1]).to(dtype)
+        queries = clean(short).to(dtype) + self.clock * middle
         allowed = (at[..., None] - self._window(s)[:, None]).abs() <= 1
         allowed &= s.mask[:, None] & short.mask[..., None]
         for layer in self.reading:

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avsr.compress.base import Card, Guide, Streamer, compressors
+from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
 from avsr.compress.cosine import cosine, to_previous, unit
-from avsr.compress.plans import Grouping, from_starts, plain, ranked, whole
+from avsr.compress.plans import Grouping, from_starts, plain, ranked, streamed, whole
 from avsr.compress.ward import cheapest
 from avsr.compress.windows import GroupStreamer, WindowStreamer
 from avsr.streams import Budget, TokenStream
@@ -54,6 +54,11 @@ class Atome(Grouping):
         super().__init__(clip=clip)
         self.clip = clip
 
+    @property
+    def meets(self) -> Meets:
+        """Exactly, unless there are more clips than tokens: each of them keeps one."""
+        return "exactly" if self.clip is None else "loosely"
+
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Rounds until the budget is met, or until no neighbours are so similar."""
         x, counts = plain(s), s.resolve(b)
@@ -85,9 +90,10 @@ class Affinity(Grouping):
         window: tokens before it that a token is compared with.
         link: "any" of them must be similar enough (Affinity Pooling), or the "mean" of the group's
             (SA-MAP).
-        weights: "mean", or "inverse" to weigh a frame less, the more it is like its neighbour
-            (AdaTS).
-        max_span: frames of the longest group, None for no limit.
+        weights: "mean", or "inverse" to weigh a token less, the more it is like the mean of its
+            group (after AdaTS).
+        max_span: tokens that go into the longest group, None for no limit; they are frames unless
+            the stream was cut before.
 
     Raises:
         ValueError: settings that make no group.
@@ -236,22 +242,11 @@ class WindowMerge(Grouping):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its window to end."""
         self.check_stream(b)
-        return WindowStreamer(self, b, window=self._window(b))
+        window = self.window if b.kind == "threshold" else streamed(self, b)
+        return WindowStreamer(self, b, window=window)
 
     def _window(self, b: Budget) -> int:
         return self.window if b.kind == "threshold" else whole(self, b)
-
-
-def halvings(tokens: int, target: int) -> list[int]:
-    """How many pairs each round may merge: half the tokens, until the target is met.
-
-    Source: the schedule of VideoChat-Flash, arXiv 2501.00574.
-    """
-    merges = []
-    while tokens > target:
-        merges.append(min(tokens - target, tokens // 2))
-        tokens -= merges[-1]
-    return merges
 
 
 def _rounds(x: Tensor, size: Tensor, mask: Tensor, counts: Tensor, b: Budget) -> Tensor:

@@ -5,7 +5,7 @@ Data: TokenStream [B, T, D], rate r -> [B, N, D]; after STC-Pruner, arXiv 2512.0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from avsr.compress.apply import apply, unchanged
 from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
 from avsr.compress.cosine import cosine, unit
-from avsr.compress.plans import Grouping, plain, ranked, whole
+from avsr.compress.plans import Grouping, plain, ranked, streamed, whole
 from avsr.compress.windows import concat, cut, forget
 from avsr.streams import Budget, TokenStream
 
@@ -24,15 +24,17 @@ SECONDS = 0.64  # of a chunk, unless told
 
 @dataclass
 class _Past:
-    """Means of the chunks that were.
+    """What is remembered of the chunks that were.
 
     Args:
         means: the last W of each row, the latest first [B, W, D]; or the one mean of all.
         seen: chunks so far [B].
+        gap: frames dropped since the last one kept [B].
     """
 
     means: Tensor
     seen: Tensor
+    gap: Tensor
 
 
 @compressors.register("novelty")
@@ -106,8 +108,13 @@ class Novelty(Grouping):
         return self.continued(s, b, None)[0]
 
     def stream(self, b: Budget) -> Streamer:
-        """A streaming form at a whole rate; a token waits for its chunk to end."""
+        """A streaming form at a whole rate; a token waits for its chunk to end.
+
+        Raises:
+            NotCausalError: a rate that is not a whole number.
+        """
         self.check_stream(b)
+        streamed(self, b)
         return NoveltyStreamer(self, b)
 
     def chunk_at(self, b: Budget, hz: float) -> int:
@@ -122,14 +129,15 @@ class Novelty(Grouping):
         if past is None:
             slots = 1 if self.memory is None else self.memory
             empty = x.new_zeros(len(x), slots, x.shape[-1])
-            past = _Past(empty, torch.zeros_like(s.lengths))
+            past = _Past(empty, torch.zeros_like(s.lengths), torch.zeros_like(s.lengths))
         plans, tokens = [], torch.zeros_like(s.lengths)
         for start in range(0, x.shape[1], size):
             here, real = x[:, start : start + size], mask[:, start : start + size]
             short = size - here.shape[1]
             z, real = F.pad(unit(here), (0, 0, 0, short)), F.pad(real, (0, short))
             score, past = self._scores(z, real, past)
-            kept = self._kept(score, real, rate)
+            kept, gap = self._kept(score, real, rate, past.gap)
+            past = replace(past, gap=gap)
             plan = self._joined(kept, real)
             plans.append((plan + tokens[:, None]).masked_fill(plan < 0, -1))
             tokens = tokens + kept.sum(1)
@@ -151,20 +159,19 @@ class Novelty(Grouping):
             means = past.means + step[:, None]
         else:
             means = torch.cat([now[:, None], past.means[:, :-1]], 1)
-        remembered = _Past(torch.where(full, means, past.means), past.seen + full[:, 0, 0].long())
-        return share * old + (1 - share) * new, remembered
+        means, seen = torch.where(full, means, past.means), past.seen + full[:, 0, 0].long()
+        return share * old + (1 - share) * new, replace(past, means=means, seen=seen)
 
-    def _kept(self, score: Tensor, real: Tensor, rate: int) -> Tensor:
-        """The most novel frames of a chunk [B, c]."""
+    def _kept(self, score: Tensor, real: Tensor, rate: int, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """The most novel frames of a chunk [B, c], and the frames dropped after the last [B]."""
         wanted = -(-real.sum(1) // rate)
         kept = (ranked(-score, real) < wanted[:, None]) & real
         if self.max_gap is None or self.mode == "merge":
-            return kept
-        gap = torch.zeros_like(wanted)
+            return kept, gap
         for frame in range(kept.shape[1]):
             kept[:, frame] |= real[:, frame] & (gap >= self.max_gap)
-            gap = torch.where(kept[:, frame], 0, gap + 1)
-        return kept
+            gap = torch.where(kept[:, frame], 0, gap + real[:, frame].long())
+        return kept, gap
 
     def _joined(self, kept: Tensor, real: Tensor) -> Tensor:
         """Token of each frame of a chunk [B, c], -1 for none."""
@@ -229,7 +236,9 @@ class NoveltyStreamer(Streamer):
             return
         chosen = rows.to(self._past.seen.device)
         self._past = _Past(
-            self._past.means.index_fill(0, chosen, 0.0), self._past.seen.index_fill(0, chosen, 0)
+            means=self._past.means.index_fill(0, chosen, 0.0),
+            seen=self._past.seen.index_fill(0, chosen, 0),
+            gap=self._past.gap.index_fill(0, chosen, 0),
         )
 
     def _run(self, s: TokenStream) -> TokenStream:

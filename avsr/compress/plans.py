@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged, wide
 from avsr.compress.base import Compressor, Guide, NotCausalError
+from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 
 
@@ -51,8 +52,7 @@ class Grouping(Compressor):
     def _merged(self, s: TokenStream, plan: Tensor, g: Guide | None) -> TokenStream:
         return apply(s, plan, self.weights(s, plan, g))
 
-    @staticmethod
-    def _cuts(s: TokenStream, b: Budget) -> bool:
+    def _cuts(self, s: TokenStream, b: Budget) -> bool:
         """Whether a budget may take anything away."""
         if s.mask.shape[1] == 0 or b.kind == "threshold":
             return s.mask.shape[1] > 0
@@ -76,10 +76,24 @@ def whole(compressor: Compressor, b: Budget) -> int:
     Raises:
         ConfigError: the compressor does not take it, or it is another budget.
     """
+    return _whole(compressor, b, ConfigError)
+
+
+def streamed(compressor: Compressor, b: Budget) -> int:
+    """The whole rate of a budget, for a live stream.
+
+    Raises:
+        ConfigError: the compressor does not take it.
+        NotCausalError: it is another budget, whose windows depend on the length of the row.
+    """
+    return _whole(compressor, b, NotCausalError)
+
+
+def _whole(compressor: Compressor, b: Budget, error: type[ConfigError]) -> int:
     compressor.check(b)
     rate = whole_rate(b)
     if rate is None:
-        raise NotCausalError(
+        raise error(
             f"compressor {compressor.card.name!r} has no whole windows at {b.kind} {b.value:g}",
             todo="Give a rate that is a whole number",
         )

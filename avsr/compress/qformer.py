@@ -91,8 +91,9 @@ class QFormer(Compressor):
                 todo="Ask for fewer tokens, or train it with more queries",
             )
         width, dtype = self.queries.shape[1], self.queries.dtype
-        x = clean(s).to(dtype) + times((s.t0 + s.t1) / 2, width) * s.mask[..., None]
-        queries: Tensor = self.queries[:count] + times((short.t0 + short.t1) / 2, width)
+        heard, asked = (times((each.t0 + each.t1) / 2, width).to(dtype) for each in (s, short))
+        x = clean(s).to(dtype) + heard * s.mask[..., None]
+        queries: Tensor = self.queries[:count] + asked
         inner = short.mask[:, None] & short.mask[..., None]
         outer = s.mask[:, None] & short.mask[..., None]
         for among, reading in zip(self.among, self.reading, strict=True):

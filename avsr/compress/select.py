@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from avsr.compress.base import Card, Guide, compressors
-from avsr.compress.cosine import cosine, unit
+from avsr.compress.cosine import cosines, unit
 from avsr.compress.plans import Grouping, plain, ranked
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
@@ -45,7 +45,7 @@ class Select(Grouping):
         mechanism="attention",
         signal="cosine",
         op="drop",
-        contiguous=False,
+        contiguous=True,
         trainable=False,
         budgets=frozenset({"rate", "keep", "tokens", "per_second"}),
         about="frames unlike the others, or those most attended to",
@@ -85,10 +85,10 @@ class Select(Grouping):
         loud = ranked(-x.abs().sum(-1), mask) < first[:, None]
         u = unit(x)
         like = x.new_full(mask.shape, -1.0)
-        for row in range(len(x)):
-            chosen = u[row, loud[row] & mask[row]]
-            if len(chosen):
-                like[row] = cosine(u[row][:, None], chosen[None]).amax(1)
+        for row, length in enumerate(mask.sum(1).tolist()):
+            own = u[row, :length]
+            if length:
+                like[row, :length] = cosines(own, own[loud[row, :length]]).amax(1)
         like = like.masked_fill(loud, float("-inf"))  # pivots come first
         return ranked(like, mask) < counts[:, None]
 
@@ -102,8 +102,10 @@ def _diverse(u: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
     kept = torch.zeros_like(mask)
     if frames == 0 or rows == 0:
         return kept
-    apart = torch.stack([1 - cosine(row[:, None], row[None]) for row in u])  # [B, T, T]
-    apart = apart.masked_fill(~mask[:, None], float("inf"))
+    apart = u.new_full((rows, frames, frames), float("inf"))
+    for row, length in enumerate(mask.sum(1).tolist()):
+        own = u[row, :length]  # without padding: a row alone must give the very same numbers
+        apart[row, :length, :length] = 1 - cosines(own, own)
     alone = torch.eye(frames, dtype=torch.bool, device=u.device)
     far = apart.masked_fill(alone, float("inf")).amin(2).clamp(max=3.0)  # 3: no neighbour at all
     index = torch.arange(rows, device=u.device)

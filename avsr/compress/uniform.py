@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
 from avsr.compress.base import Card, Compressor, Guide, Meets, Streamer, compressors
-from avsr.compress.plans import evenly, whole
+from avsr.compress.plans import evenly, streamed, whole
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
 
@@ -79,7 +79,7 @@ class Pool(Compressor):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form at a whole rate; a token waits for its last frame, rate / hz seconds."""
         self.check_stream(b)
-        return WindowStreamer(self, b, whole(self, b))
+        return WindowStreamer(self, b, streamed(self, b))
 
     def _pool(
         self, s: TokenStream, b: Budget, folded: dict[tuple[int, ...], Tensor]
@@ -149,7 +149,7 @@ class Stack(Compressor):
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its last frame, rate / hz seconds."""
         self.check_stream(b)
-        return WindowStreamer(self, b, whole(self, b))
+        return WindowStreamer(self, b, streamed(self, b))
 
     def _stack(self, s: TokenStream, rate: int, counts: Tensor) -> Tensor:
         slots, lengths, rows = _most(counts), s.lengths, torch.arange(len(counts), device=s.device)

@@ -177,6 +177,37 @@ def concat(streams: Sequence[TokenStream]) -> TokenStream:
     return _prefix(joined, joined.mask, torch.cat(owners, 1))
 
 
+def joined(
+    held: TokenStream | None, known: Tensor | None, s: TokenStream, values: Tensor
+) -> Tensor:
+    """Numbers of the frames held and of those that come, packed as `concat` packs the frames.
+
+    Args:
+        held: frames held [B, T, D], None for none.
+        known: their numbers [B, T], None for none.
+        s: frames that come [B, U, D].
+        values: their numbers [B, U].
+    """
+    if held is None or known is None:
+        return values
+    parts = [
+        torch.cat([a[:n], b[:m]])
+        for a, b, n, m in zip(known, values, held.lengths.tolist(), s.lengths.tolist(), strict=True)
+    ]
+    out = values.new_zeros(len(parts), max(map(len, parts), default=0))
+    for row, part in enumerate(parts):
+        out[row, : len(part)] = part
+    return out
+
+
+def moved(values: Tensor, start: Tensor, s: TokenStream) -> Tensor:
+    """Numbers [B, T] from a frame of each row [B] on, for a stream cut there; zero at padding."""
+    place = torch.arange(s.mask.shape[1], device=values.device) + start[:, None]
+    if values.shape[1] == 0:
+        return values.new_zeros(s.mask.shape)
+    return values.gather(1, place.clamp(max=values.shape[1] - 1)).masked_fill(~s.mask, 0.0)
+
+
 def _prefix(s: TokenStream, keep: Tensor, owner: Tensor) -> TokenStream:
     """Bring tokens to keep [B, T], and frames that have an owner, to the front of each row."""
     count, frames = keep.sum(1), owner >= 0

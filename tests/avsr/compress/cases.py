@@ -98,6 +98,7 @@ CONFIGS += tuple({"name": n} for n in compressors if n not in {c["name"] for c i
 VARIANTS: tuple[dict[str, Any], ...] = (  # other settings of these, under the laws they may break
     {"name": "random", "seed": 3},
     {"name": "weighted", "by": "density"},
+    {"name": "atome", "clip": 3},
     {"name": "affinity", "window": 3, "max_span": 5},
     {"name": "affinity", "link": "mean", "weights": "inverse"},
     {"name": "cluster", "weights": "energy"},
@@ -105,6 +106,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (  # other settings of these, under the l
     {"name": "select", "by": "pivot"},
     {"name": "keyframe", "least": 0.04, "most": 0.1, "step": 0.04},
     {"name": "novelty", "chunk": 4, "memory": None, "past": 0.9},
+    {"name": "novelty", "chunk": 4, "mode": "drop", "max_gap": 2},
+    {"name": "duration", "rates": [2, 3], "cap": 4},
     {"name": "guided", "nested": "yes"},
     {"name": "guided", "guide": "density"},
 )
