@@ -4,6 +4,7 @@
     python tools/compare.py --suite grid --page           # the page again, from the JSONs alone
     python tools/compare.py --suite grid --sweep dense    # learning rates, by validation loss
     python tools/compare.py --suite grid --speed 15       # seconds a step and a token, turn about
+    python tools/compare.py --suite grid --losses         # on validation clips, to choose by
 
 Data: suite file -> trainings under .cache/compare/SUITE/RUN, one process at a time -> OUT/RUN.json
 -> OUT/README.md. From the repository's root. What was killed goes on with the same command; a run
@@ -64,6 +65,7 @@ def options() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="say what would be done")
     what.add_argument("--page", action="store_true", help="only make the page again")
+    what.add_argument("--losses", action="store_true", help="only losses on validation clips")
     what.add_argument("--speed", type=int, metavar="ROUNDS", help="only time the methods")
     what.add_argument("--sweep", metavar="METHOD", help="only its learning rates, on validation")
     return parser
@@ -196,6 +198,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(write_page(suite, read_reports(args.out, suite), args.out))
             return 0
         places = [Place(suite, run, args.cache) for run in suite.runs(only)]
+        if args.losses:
+            from compare_losses import losses
+
+            losses(suite, places, args.out, said=said)
+            print(write_page(suite, read_reports(args.out, suite), args.out))
+            return 0
         if args.dry_run:
             print(*plan(places, args.out, suite), sep="\n")
             return 0

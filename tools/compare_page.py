@@ -15,6 +15,7 @@ from compare_eval import is_evaluated
 from compare_figures import (
     DRAWS,
     Condition,
+    Figure,
     Method,
     Speeds,
     difference,
@@ -23,6 +24,7 @@ from compare_figures import (
     read_speeds,
     speeds_path,
 )
+from compare_losses import loss_rows, losses_path, read_losses
 from compare_plots import PLOTS, plots
 from compare_suite import Line, Suite
 from compare_train import Place
@@ -34,7 +36,10 @@ SHOWN = (Condition("a", 4, 0), Condition("a", 16, 0), *LIPS, *PAIRS)
 
 
 def page(
-    suite: Suite, reports: Sequence[Mapping[str, Any]], speeds: Speeds | None = None
+    suite: Suite,
+    reports: Sequence[Mapping[str, Any]],
+    speeds: Speeds | None = None,
+    losses: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """The page and its plots, by file name.
 
@@ -42,6 +47,7 @@ def page(
         suite: what was to be run.
         reports: what was.
         speeds: of its methods, as `compare_speed` tells them.
+        losses: of its runs on validation clips, as `compare_losses` tells them.
     """
     found = _told_again(suite, methods(reports))
     listed = [line for line in suite.lines if line.name in found]
@@ -54,6 +60,7 @@ def page(
         _runaways(suite, chosen),
         *(_against(chosen, name, keys) for name in suite.data["baselines"]),
         _seeds(chosen),
+        _losses(suite, losses or {}),
         _claims(suite, [judge(claim, found) for claim in CLAIMS]),
         _rates(suite),
         _commands(suite, reports),
@@ -69,7 +76,9 @@ def write_page(suite: Suite, reports: Sequence[Mapping[str, Any]], out: Path) ->
         The page's path.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in page(suite, reports, read_speeds(speeds_path(out, suite.name))).items():
+    speeds = read_speeds(speeds_path(out, suite.name))
+    losses = read_losses(losses_path(out, suite.name))
+    for name, text in page(suite, reports, speeds, losses).items():
         write_atomic(out / name, text)
     return out / "README.md"
 
@@ -279,6 +288,36 @@ def _seeds(found: Mapping[str, Method]) -> str:
     if not rows:
         return ""
     return f"## Seed by seed, %\n\n{_table(['method', *map(str, PAIRS)], rows)}"
+
+
+def _losses(suite: Suite, found: Mapping[str, Any]) -> str:
+    """What a choice may be made by."""
+    base = suite.lines[0].name
+    told = loss_rows(found, base)
+    rows = [
+        [
+            line.title,
+            str(sum(run["method"] == line.name for run in found.values())),
+            _nats(told[line.name][0]),
+            "-" if (apart := told[line.name][1]) is None else _nats(apart),
+        ]
+        for line in suite.lines
+        if line.name in told
+    ]
+    if not rows:
+        return ""
+    text = (
+        "Mean cross-entropy of the transcripts' tokens over validation clips and rate pairs, in "
+        "nats, with intervals over clips: what a choice between methods may be made by, since "
+        "the tables above are of test clips. Made by `python tools/compare.py --suite "
+        f"{suite.name} --losses`. It is not the error rate: a model may be surer and no better."
+    )
+    head = ["method", "seeds", "loss", f"above `{base}`"]
+    return f"## Loss on validation clips\n\n{text}\n\n{_table(head, rows)}"
+
+
+def _nats(figure: Figure) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _claims(suite: Suite, findings: Sequence[Finding]) -> str:

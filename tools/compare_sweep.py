@@ -120,6 +120,12 @@ def sweep(
 
 def validation_loss(place: Place) -> float:
     """Mean over rate pairs and clips of a trained run's cross-entropy on validation clips."""
+    each = [loss for losses in clip_losses(place).values() for loss in losses]
+    return sum(each) / len(each)
+
+
+def clip_losses(place: Place) -> dict[str, list[float]]:
+    """A trained run's cross-entropy on validation clips, by clip, at every rate pair it reads."""
     from avsr.checkpoint import load_checkpoint
     from avsr.precision import choose_dtype
 
@@ -138,7 +144,7 @@ def validation_loss(place: Place) -> float:
         **{k: parts[k] for k in ("language_model", "audio_tower", "video_tower")},
     )
     data.setup("validate")
-    losses: list[float] = []
+    losses: dict[str, list[float]] = {}
     for loader in data.val_dataloader():
         for batch in loader:
             lips = batch.features.video
@@ -149,5 +155,6 @@ def validation_loss(place: Place) -> float:
                 if views:
                     with torch.no_grad():
                         found = model(batch.features, views, batch.texts, balance=0.0)
-                    losses += found.per_view.tolist()
-    return sum(losses) / len(losses)
+                    for view, loss in zip(views, found.per_view.tolist(), strict=True):
+                        losses.setdefault(batch.items[view.row].id, []).append(loss)
+    return losses
