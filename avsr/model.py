@@ -81,8 +81,9 @@ class AvsrModel(nn.Module):
         width = table.shape[1]
         gain, deviation = scale_of(table)
         widths = {"audio": audio_width, "video": video_width}
-        self.compressors = build_pair(config.compress, widths, self.rates)
+        self.compressors = build_pair(config.compress, widths, self.rates, words=width)
         self.density: Callable[[TokenStream, str], Tensor] | None = None  # who knows, says it here
+        self.phrases: Tensor | None = None  # [N, H], as `avsr.hotwords` tells it
         self.multi_modal_projector = nn.ModuleDict()
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -233,7 +234,7 @@ class AvsrModel(nn.Module):
         return out
 
     def _guide(self, stream: TokenStream, kind: str, other: TokenStream | None) -> Guide | None:
-        """What a compressor may look at: the other modality of these views, and a density."""
+        """What a compressor may look at: these views' other modality, a density, phrases."""
         density: Tensor | None = None
         if "density" in self.compressor_of(kind).reads:
             if self.density is None:
@@ -242,7 +243,7 @@ class AvsrModel(nn.Module):
                     todo="It takes the projectors' CTC: train with objective.ctc above 0.",
                 )
             density = self.density(stream, kind)
-        return None if other is None and density is None else Guide(other=other, density=density)
+        return Guide(phrases=self.phrases, other=other, density=density)
 
     def project(self, stream: TokenStream, kind: str, rate: int) -> TokenStream:
         """One compressed stream through the projector of its rate."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from avsr.cli.eval_files import add_files, homeless, peak, write_files
 from avsr.cli.eval_table import listing, title
-from avsr.cli.model import add_compress, add_ctc_weight, add_model, load, offline
+from avsr.cli.model import add_compress, add_ctc_weight, add_hotwords, add_model, load, offline
 from avsr.cli.options import add_option, commas, count, whole
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.progress import Progress
@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("how")
     add_compress(how)
+    add_hotwords(how)
     add_option(how, "--roi", default="auto", choices=["auto", "given"], help="default: auto")
     add_option(
         how,

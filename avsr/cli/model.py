@@ -6,14 +6,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from avsr.cli.options import add_option, count
+from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import SETUP, USAGE
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
     from avsr.api import Recogniser
 
-__all__ = ["add_compress", "add_ctc_weight", "add_model", "load", "offline"]
+__all__ = ["add_compress", "add_ctc_weight", "add_hotwords", "add_model", "load", "offline"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +67,17 @@ def add_compress(parser: argparse._ActionsContainer) -> None:
         "a budget of its own, as affinity,budget=threshold:0.9; audio=NAME or video=NAME, twice "
         "perhaps, for one stream alone; mine.py:name runs a file that registers one; a model that "
         "was not trained with it warns or refuses (default: the model's own)",
+    )
+
+
+def add_hotwords(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names expected words."""
+    add_option(
+        parser,
+        "--hotwords",
+        type=commas(),
+        metavar="WORD,...",
+        help="words to expect, for a model whose compressor is guided by phrases",
     )
 
 
@@ -128,6 +139,14 @@ def load(args: argparse.Namespace) -> Recogniser:
             from avsr.compress.outside import named
 
             recogniser.use_compressor(named(args.compress))
+        except AvsrError as error:
+            error.exit_code = USAGE
+            raise
+    if getattr(args, "hotwords", None):
+        from avsr.hotwords import expect
+
+        try:
+            expect(recogniser.model, args.hotwords)
         except AvsrError as error:
             error.exit_code = USAGE
             raise

@@ -15,7 +15,7 @@ from avsr.cli import report
 from avsr.cli.clip import add_clip, clip_options, in_options, meaningless
 from avsr.cli.cutting import add_cutting, cutting
 from avsr.cli.inputs import STDIN, Source, expand, spooled
-from avsr.cli.model import add_compress, add_ctc_weight, add_model, load
+from avsr.cli.model import add_compress, add_ctc_weight, add_hotwords, add_model, load
 from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.outputs import Outputs, template
@@ -79,6 +79,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "--audio-rate", type=count, metavar="N", help="sound frames a token (50 Hz)")
     add_option(parser, "--video-rate", type=count, metavar="N", help="lip frames a token (25 Hz)")
     add_compress(parser)
+    add_hotwords(parser)
     add_option(
         parser,
         "--roi",

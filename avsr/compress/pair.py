@@ -18,7 +18,8 @@ from avsr.compress.presets import build_compressor, resolved
 from avsr.errors import ConfigError, ModelError
 
 KINDS = ("audio", "video")
-GIVES = ("other", "density")  # what a model puts into a guide; density needs a CTC beside it
+# What a model puts into a guide; density needs a CTC beside it, phrases must be told.
+GIVES = ("other", "density", "phrases")
 _PARTS = re.compile(r",(?![^\[]*\])")  # commas outside brackets
 
 
@@ -26,6 +27,8 @@ def build_pair(
     config: Mapping[str, Any],
     widths: Mapping[str, int | None],
     rates: Mapping[str, Sequence[int]],
+    *,
+    words: int = 1,
 ) -> nn.ModuleDict:
     """Compressors of both modalities.
 
@@ -33,6 +36,7 @@ def build_pair(
         config: {"name": ..., **parameters} for both, or {"audio": ..., "video": ...}.
         widths: of the towers' features; None without a tower.
         rates: whole rates of each modality.
+        words: width of the embeddings of words.
 
     Returns:
         "audio" and "video", one and the same where nothing tells them apart.
@@ -47,7 +51,7 @@ def build_pair(
         if width is None:
             continue
         made[kind] = build_compressor(
-            each[kind], width=width, other_width=widths[other], rates=rates[kind]
+            each[kind], width=width, other_width=widths[other], rates=rates[kind], words=words
         )
         _check_guide(made[kind])
     for kind in KINDS:

@@ -62,7 +62,12 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_compressor(
-    config: Mapping[str, Any], *, width: int, other_width: int | None, rates: Sequence[int]
+    config: Mapping[str, Any],
+    *,
+    width: int,
+    other_width: int | None,
+    rates: Sequence[int],
+    words: int = 1,
 ) -> Compressor:
     """A compressor for tokens of a width, its sizes filled in where it has any.
 
@@ -71,6 +76,7 @@ def build_compressor(
         width: of the tokens.
         other_width: of the other modality's tokens, None without one.
         rates: whole rates it will be used at.
+        words: width of the embeddings of words, for what is guided by them.
 
     Raises:
         ConfigError: an unknown name or parameter, or another modality is needed and not there.
@@ -78,12 +84,15 @@ def build_compressor(
     config = resolved(config)
     if "budget" in config:
         budget = read_budget(config.pop("budget"))
-        return Asked(
-            build_compressor(config, width=width, other_width=other_width, rates=rates), budget
+        inner = build_compressor(
+            config, width=width, other_width=other_width, rates=rates, words=words
         )
+        return Asked(inner, budget)
     if not isinstance(config.get("name"), str):
         return compressors.build(config)  # which says what is wrong
     known = inspect.signature(compressors[config["name"]]).parameters
+    if config.get("guide") in ("phrases", "prompt"):
+        other_width = words
     sizes: dict[str, Any] = {"width": width, "other_width": other_width}
     if "rates" in known and known["rates"].default is inspect.Parameter.empty:
         sizes["rates"] = list(rates)

@@ -20,6 +20,7 @@ from avsr.checkpoint import ALIGNMENT, build_model, save_alignment, save_model
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.errors import ConfigError
+from avsr.hotwords import asks, drawn
 from avsr.manifest import read_manifest
 from avsr.model import AvsrModel
 from avsr.precision import choose_dtype
@@ -74,6 +75,11 @@ class AvsrTask(lightning.LightningModule):
         self.model: AvsrModel = build_model(
             model, start=start, dtype=choose_dtype(dtype), seed=seed
         )
+        there = "there" if asks(self.model) else "not there"
+        if (there == "there") != (objective.phrases > 0):
+            raise ValueError(
+                f"objective.phrases={objective.phrases}, but a compressor guided by phrases is {there}"
+            )
         self.ctc: EmbeddingCtc | None = None
         if objective.ctc > 0 or align_only == "yes":
             if vocabulary is None:
@@ -228,6 +234,9 @@ class AvsrTask(lightning.LightningModule):
         if views:
             every = self.objective.matryoshka == "all"  # else the weights are in the draw
             features = self._misled(batch, views)
+            if self.objective.phrases:
+                seed = (self.seed, batch.draw, 3)
+                self.model.phrases = drawn(self.model, batch.texts, self.objective.phrases, seed)
             losses = self.model(
                 features,
                 views,
@@ -289,7 +298,8 @@ class AvsrTask(lightning.LightningModule):
             self._chance = None
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last round's transcripts."""
+        """Forget the last round's transcripts, and the words of the last batch."""
+        self.model.phrases = None
         self._said: dict[str, list[tuple[str, str]]] = {}
 
     def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:

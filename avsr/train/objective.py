@@ -31,6 +31,8 @@ class Objective:
             strangers' lips read worse than those trained on, and sound must win where they differ.
         slips: chance that the LLM reads another token of the batch in place of one that was said,
             as it will after its own mistakes: it then learns to listen rather than to go on.
+        phrases: words of each batch that a compressor is told to expect, for one that is guided by
+            phrases; a clip says some of them and not the others.
         balance: weight of the load-balance loss.
         distil: weight of the loss between each view and the finest one of the same clip and task,
             in mode "all".
@@ -45,6 +47,7 @@ class Objective:
     sound_rate_weights: tuple[float, ...] = ()
     misled: float = 0.0
     slips: float = 0.0
+    phrases: int = 0
     balance: float = 0.01
     distil: float = 0.0
     ctc: float = 0.0
@@ -70,6 +73,7 @@ class Objective:
             if chances and not any(chances):
                 raise ValueError(f"{name} are all 0")
         _natural("balance, distil and ctc", self.balance, self.distil, self.ctc)
+        _natural("phrases", self.phrases)
         for name, chance in (("misled", self.misled), ("slips", self.slips)):
             if not 0 <= chance <= 1:
                 raise ValueError(f"{name}={chance} is a chance, from 0 to 1")

@@ -40,7 +40,7 @@ def test_one_line_is_for_both_modalities() -> None:
         build_pair({"name": "hier"}, {"audio": 8, "video": None}, {"audio": (4,), "video": ()})
 
 
-@pytest.mark.parametrize("text", ["select,by=received", "ppllava", "guided,guide=phrases"])
+@pytest.mark.parametrize("text", ["select,by=received", "ppllava"])
 def test_a_guide_that_a_model_does_not_give_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="which a model does not give"):
         build_pair(parse(text), WIDTHS, RATES)
