@@ -75,11 +75,10 @@ class AvsrTask(lightning.LightningModule):
         self.model: AvsrModel = build_model(
             model, start=start, dtype=choose_dtype(dtype), seed=seed
         )
-        there = "there" if asks(self.model) else "not there"
-        if (there == "there") != (objective.phrases > 0):
-            raise ValueError(
-                f"objective.phrases={objective.phrases}, but a compressor guided by phrases is {there}"
-            )
+        if asks(self.model) != (objective.phrases > 0):
+            there = "there" if asks(self.model) else "not there"
+            what = f"objective.phrases={objective.phrases}, but a compressor guided by phrases is"
+            raise ValueError(f"{what} {there}")
         self.ctc: EmbeddingCtc | None = None
         if objective.ctc > 0 or align_only == "yes":
             if vocabulary is None:
