@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _GRID = 2.0**20
+_FIT = 1e9  # numbers below it and above its inverse have squares that add up in single precision
 
 
 def unit(x: Tensor) -> Tensor:
@@ -23,14 +24,17 @@ def unit(x: Tensor) -> Tensor:
 def levelled(x: Tensor) -> Tensor:
     """Rows [B, ...] times powers of two of their own, so that their squares are fit for sums.
 
-    The largest number of a row comes to lie in 0.5 to 1; nothing is rounded, so what was decided by
-    the relations of numbers is decided as before.
+    The largest number of a row that needs it comes to lie in 0.5 to 1; nothing is rounded, so what
+    was decided by the relations of numbers is decided as before.
     """
     if x.numel() == 0:
         return x
     top, least = x.abs().flatten(1).amax(1), torch.finfo(x.dtype).tiny
+    fit = (top == 0) | ((top > 1 / _FIT) & (top < _FIT))
+    if bool(fit.all()):  # as ever, but for made-up numbers: no copy
+        return x
     factor = (torch.frexp(top).mantissa / top).clamp(least, 1 / least)  # of zeros not a number
-    return x * factor.where(top > 0, 1.0).reshape(-1, *[1] * (x.ndim - 1))
+    return x * factor.where(~fit, 1.0).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
