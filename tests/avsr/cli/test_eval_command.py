@@ -149,6 +149,13 @@ def test_another_compressor_is_said_or_refused(asked, command, manifest, capsys)
     assert "not trained with it" in capsys.readouterr().err
 
 
+def test_expected_words_are_told_to_the_model(asked, command, manifest, monkeypatch):
+    told = []
+    monkeypatch.setattr("avsr.hotwords.expect", lambda model, words: told.append(words))
+    assert command("eval", manifest, "--tasks", "a", "--hotwords", "lay,green") == 0
+    assert told == [("lay", "green")]
+
+
 def test_a_report_is_written_whole(asked, command, manifest, tmp_path):
     asked.bad = ("2",)
     assert command("eval", manifest, "--output-json", "report.json", "--tasks", "a") == 1

@@ -83,6 +83,21 @@ def test_another_compressor_is_handed_to_the_recogniser(api, command, monkeypatc
     assert used == [{"name": "keyframe", "fine": 1}]
 
 
+def test_expected_words_are_told_to_the_model_or_refused(api, command, monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr("avsr.hotwords.expect", lambda model, words: told.append(words))
+    api.recogniser.model = object()
+    assert command("transcribe", "a.mp4", "--hotwords", "lay, green") == 0
+    assert told == [("lay", "green")]
+
+    def refused(model, words):
+        raise ModelError("not trained to look for them")
+
+    monkeypatch.setattr("avsr.hotwords.expect", refused)
+    assert command("transcribe", "a.mp4", "--hotwords", "lay") == 2
+    assert "not trained to look for them" in capsys.readouterr().err
+
+
 def test_warnings_go_to_stderr_unless_quiet(api, command, capsys, say):
     api.recogniser.says["a.mp4"] = say("bin", warnings=("no face after 2.0 s",))
     assert command("transcribe", "a.mp4") == 0
