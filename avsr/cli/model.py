@@ -134,20 +134,16 @@ def load(args: argparse.Namespace) -> Recogniser:
     if getattr(args, "ctc_weight", None) and recogniser.alignment is None:
         what = f"{args.model} has no CTC of its projectors, so --ctc-weight would do nothing"
         raise AvsrError(what, todo="Leave it out.", exit_code=USAGE)
-    if getattr(args, "compress", None) is not None:
-        try:
+    try:
+        if getattr(args, "compress", None) is not None:
             from avsr.compress.outside import named
 
             recogniser.use_compressor(named(args.compress))
-        except AvsrError as error:
-            error.exit_code = USAGE
-            raise
-    if getattr(args, "hotwords", None):
-        from avsr.hotwords import expect
+        if getattr(args, "hotwords", None):
+            from avsr.hotwords import expect
 
-        try:
             expect(recogniser.model, args.hotwords)
-        except AvsrError as error:
-            error.exit_code = USAGE
-            raise
+    except AvsrError as error:
+        error.exit_code = USAGE
+        raise
     return recogniser

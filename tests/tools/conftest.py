@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.tools.comparison import write_suite
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -32,3 +35,17 @@ def tool(monkeypatch):
 def script():
     """The folder of the tools and the interpreter, to run one as a user does."""
     return lambda name: [sys.executable, str(TOOLS / f"{name}.py")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    from tests.avsr.train.folders import write_home
+
+    return write_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def tiny(tool, home, tmp_path):
+    """A suite over the tiny folders."""
+    recipe = yaml.safe_load(home.recipe("base").read_text())
+    return tool("compare_suite").read_suite(write_suite(tmp_path / "tiny.yaml", recipe))

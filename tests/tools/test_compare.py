@@ -17,20 +17,6 @@ GRID = Path(__file__).parents[2] / "recipes" / "results" / "suites" / "grid.yaml
 LINES = sorted(yaml.safe_load(GRID.read_text())["runs"])
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    from tests.avsr.train.folders import write_home
-
-    return write_home(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture
-def tiny(tool, home, tmp_path):
-    """A suite over the tiny folders."""
-    recipe = yaml.safe_load(home.recipe("base").read_text())
-    return tool("compare_suite").read_suite(write_suite(tmp_path / "tiny.yaml", recipe))
-
-
 def places(tool, suite, cache, only=()):
     return [tool("compare_train").Place(suite, run, cache) for run in suite.runs(only)]
 

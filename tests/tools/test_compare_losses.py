@@ -4,18 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import yaml
 
-from tests.tools.comparison import report, write_suite
-
-
-@pytest.fixture
-def tiny(tool, tmp_path):
-    from tests.avsr.train.folders import write_home
-
-    home = write_home(tmp_path / "home")
-    recipe = yaml.safe_load(home.recipe("base").read_text())
-    return tool("compare_suite").read_suite(write_suite(tmp_path / "tiny.yaml", recipe))
+from tests.tools.comparison import report
 
 
 def trained(tool, suite, cache):

@@ -4,23 +4,9 @@ import json
 
 import pytest
 import torch
-import yaml
 
 from avsr.errors import ConfigError
-from tests.tools.comparison import report, write_suite
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    from tests.avsr.train.folders import write_home
-
-    return write_home(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture
-def tiny(tool, home, tmp_path):
-    recipe = yaml.safe_load(home.recipe("base").read_text())
-    return tool("compare_suite").read_suite(write_suite(tmp_path / "tiny.yaml", recipe))
+from tests.tools.comparison import report
 
 
 def test_methods_take_turns_and_the_page_tells_their_times(tool, tiny, tmp_path):

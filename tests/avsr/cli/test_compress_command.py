@@ -1,11 +1,14 @@
 """`avsr compress ls` lists what the cards say."""
 
 import json
+from typing import get_args
 
 import pytest
 
-from avsr.cli import main
+from avsr.budget import BudgetKind
+from avsr.cli import compress, main
 from avsr.compress import compressors
+from avsr.compress.base import Mechanism
 from avsr.compress.presets import PRESETS
 
 
@@ -34,6 +37,11 @@ def test_the_list_is_cut_by_what_cards_say(flags, holds, capsys):
     told = [card["name"] for card in json.loads(capsys.readouterr().out)]
     assert sorted(told) == sorted(n for n in compressors if holds(compressors[n].card))
     assert 0 < len(told) < len(list(compressors))
+
+
+def test_the_choices_are_those_of_the_cards():
+    assert get_args(Mechanism) == compress._MECHANISMS
+    assert get_args(BudgetKind) == compress._BUDGETS
 
 
 def test_another_word_is_wrong_usage(capsys):
