@@ -16,6 +16,7 @@ from avsr import bootstrap
 from avsr.svg import curves
 
 FLOORS = ("none", "random", "stride", "pool")
+NONE_YET = "No figure yet."
 TUNED = " (tuned)"
 MATCHED = 0.05  # budgets that differ by more are not compared
 SAMPLES = 2000
@@ -198,7 +199,7 @@ def silence_table(runs: Iterable[Run]) -> str:
     empty = [p for run in runs for p in run["points"] if not sum(p["words"])]
     columns = sorted({(p["condition"], p["task"], p["step"]) for p in empty})
     if not columns:
-        return "No figure yet."
+        return NONE_YET
     names = [f"{condition}, {task}, step {step}" for condition, task, step in columns]
     lines = [f"| words a minute | {' | '.join(names)} |", "|" + "---|" * (1 + len(names))]
     for run in runs:

@@ -16,6 +16,7 @@ from typing import Any
 
 from compress_figures import (
     FLOORS,
+    NONE_YET,
     TUNED,
     Point,
     Run,
@@ -27,10 +28,10 @@ from compress_figures import (
     verdict,
     wer,
 )
+from compress_whisper import layers, padding
 
 from avsr.bootstrap import interval
 
-NONE_YET = "No figure yet."
 STREAMS = {"a": "sound", "v": "lips", "av": "sound and lips"}
 SPLITS = ("validation", "test")
 
@@ -40,7 +41,7 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
 
     Args:
         runs: those of the folder.
-        folder: with `page.md`, perhaps `clips.json` and `padding.json`.
+        folder: with `page.md`, perhaps `clips.json`, `padding.json` and `layer_cache.json`.
         wanted: run and condition of all that there is to measure.
 
     Raises:
@@ -54,6 +55,7 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
         "router": lambda: router(runs),
         "padding": lambda: padding(folder / "padding.json"),
         "cascade": lambda: cascade(runs, splits),
+        "layers": lambda: layers(folder / "layer_cache.json"),
         "tables": lambda: tables(runs),
         "details": lambda: tables(detailed(runs), ("clean", "babble"), svg="no"),
         "empty": lambda: silence_table(runs),
@@ -211,28 +213,6 @@ def _differences(runs: Sequence[Run], pool: str) -> str:
 def _with_interval(point: Point) -> str:
     span = interval(point["edits"], point["words"], samples=2000)
     return f"WER {100 * wer(point):.1f} ({100 * span.low:.1f} to {100 * span.high:.1f})"
-
-
-def padding(path: Path) -> str:
-    """Whisper's own decoder on what it encodes with and without its padding to 30 s."""
-    if not path.is_file():
-        return f"{NONE_YET} `python tools/bench_padding.py` makes it."
-    told = json.loads(path.read_text(encoding="utf-8"))
-    lines = [
-        "| corpus | clips | WER padded | WER un-padded | un-padded against padded |",
-        "|---|---|---|---|---|",
-    ]
-    for row in told["rows"]:
-        two = [
-            {"tokens_per_second": 1.0, "edits": row[kind], "words": row["words"]}
-            for kind in ("padded", "unpadded")
-        ]
-        cells = [f"{100 * wer(point):.1f}" for point in two]
-        lines.append(
-            f"| {row['corpus']} | {len(row['words'])} | {' | '.join(cells)} "
-            f"| {verdict(against(two[1], two[0]))} |"
-        )
-    return "\n".join([*lines, "", f"`{' '.join(told['command'])}`, {told['model']}."])
 
 
 def cascade(runs: Sequence[Run], splits: Mapping[str, str]) -> str:

@@ -250,9 +250,9 @@ def test_a_cascade_is_held_against_its_chord(tool):
 
 
 def test_padding_has_its_table(tool, tmp_path):
-    page = tool("compress_page")
+    page = tool("compress_whisper")
     path = tmp_path / "padding.json"
-    assert page.padding(path).startswith(page.NONE_YET)
+    assert page.padding(path).startswith(tool("compress_figures").NONE_YET)
     row = {"corpus": "grid", "words": [6] * 40, "padded": [1] * 40, "unpadded": [2] * 40}
     path.write_text(json.dumps({"rows": [row], "command": ["c"], "model": "w"}), encoding="utf-8")
     assert "| grid | 40 | 16.7 | 33.3 | worse, +16.7 (+16.7 to +16.7)" in page.padding(path)
