@@ -24,6 +24,7 @@ from compare_eval import commit
 from compare_figures import SPEEDS, read_speeds, speeds_path
 from compare_suite import Line, Run, Suite
 from paired import Clock, ratio, rounds
+from torch import Tensor
 
 from avsr.checkpoint import tower_widths
 from avsr.config import AvsrConfig
@@ -194,13 +195,22 @@ def learner(task: AvsrTask, batch: Batch, optimiser: Any) -> Callable[[], object
 
 
 def writer(task: AvsrTask, batch: Batch) -> Callable[[], int]:
-    """A batch written down greedily at the finest rates; gives the number of tokens."""
+    """A batch written down greedily at the finest rates; gives the number of tokens, all alike."""
     finest = [min(task.model.rates[kind], default=None) for kind in ("audio", "video")]
     views = [View(row, Rates(*finest)) for row in range(len(batch.items))]
     options = DecodeOptions(max_new_tokens=WRITTEN)
+    model, eos = task.model, task.model.tokenizer.eos_id
+
+    def never_ends(head: object, given: object, logits: Tensor) -> Tensor:
+        return logits.index_fill(-1, torch.tensor([eos]), -torch.inf)
 
     def write() -> int:
-        found = decode(task.model.eval(), batch.features, views, [SECONDS] * len(views), options)
+        # Fresh weights end where chance has it, and a token would cost as many prefills as it had.
+        head = model.llm.get_output_embeddings().register_forward_hook(never_ends)
+        try:
+            found = decode(model.eval(), batch.features, views, [SECONDS] * len(views), options)
+        finally:
+            head.remove()
         return sum(len(one.logprobs) for one in found)
 
     return write

@@ -60,6 +60,19 @@ def test_every_method_meets_the_same_draws(tool, tiny):
     assert len({str(views) for views in drawn[0]}) > 1
 
 
+def test_every_method_writes_as_many_tokens(tool, tiny):
+    speed = tool("compare_speed")
+    for line in tiny.lines:
+        task = speed.made(tiny, line)
+        head, eos = task.model.llm.get_output_embeddings(), task.model.tokenizer.eos_id
+        head.register_forward_hook(  # a model that would end at once
+            lambda head, given, logits, eos=eos: logits.index_fill(-1, torch.tensor([eos]), 1e9)
+        )
+        before = dict(head._forward_hooks)
+        assert speed.writer(task, speed.made_up(task, 3))() == 3 * speed.WRITTEN
+        assert dict(head._forward_hooks) == before
+
+
 def test_no_round_is_refused(tool, tiny, tmp_path):
     with pytest.raises(ConfigError, match="at least one round, got 0"):
         tool("compare_speed").speed(tiny, [], tmp_path, repeats=0)
