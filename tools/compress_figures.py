@@ -18,6 +18,7 @@ from avsr.svg import curves
 FLOORS = ("none", "random", "stride", "pool")
 NONE_YET = "No figure yet."
 TUNED = " (tuned)"
+STREAMS = {"a": "sound", "v": "lips", "av": "sound and lips"}
 MATCHED = 0.05  # budgets that differ by more are not compared
 SAMPLES = 2000
 
@@ -92,6 +93,36 @@ def against(point: Point, reference: Point, *, seed: int = 0) -> Difference | No
     more = [b - a for a, b in zip(reference["edits"], point["edits"], strict=True)]
     span = bootstrap.interval(more, point["words"], samples=SAMPLES, seed=seed)
     return Difference(100 * sum(more) / sum(point["words"]), 100 * span.low, 100 * span.high)
+
+
+def kinds_of(run: Run, point: Point, splits: Mapping[str, str]) -> list[str]:
+    """Split of each utterance of a point.
+
+    Args:
+        run: whose point it is.
+        point: under a condition that the run has done.
+        splits: of each clip by its id.
+    """
+    return [splits.get(clip, "test") for clip in run["done"][point["condition"]]["clips"]]
+
+
+def only(point: Point, kinds: Sequence[str], split: str) -> Point:
+    """A point's utterances of one split; one list for each utterance, the rest as it is.
+
+    Args:
+        point: of all clips.
+        kinds: split of each.
+        split: that is wanted.
+    """
+    lists = ("words", "edits", "tokens", "sure")
+    return {
+        **point,
+        **{
+            key: [value for value, kind in zip(point[key], kinds, strict=True) if kind == split]
+            for key in lists
+            if key in point
+        },
+    }
 
 
 def area(points: Sequence[tuple[float, float]]) -> float:

@@ -17,22 +17,25 @@ from typing import Any
 from compress_figures import (
     FLOORS,
     NONE_YET,
+    STREAMS,
     TUNED,
     Point,
     Run,
     against,
     detailed,
+    kinds_of,
     matched,
+    only,
     silence_table,
     table,
     verdict,
     wer,
 )
 from compress_whisper import layers, padding
+from compress_wins import wins
 
 from avsr.bootstrap import interval
 
-STREAMS = {"a": "sound", "v": "lips", "av": "sound and lips"}
 SPLITS = ("validation", "test")
 
 
@@ -51,6 +54,7 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
     parts: Mapping[str, Callable[[], str]] = {
         "measured": lambda: measured(runs),
         "answer": lambda: answer(runs, splits),
+        "wins": lambda: wins(runs, splits),
         "trained": lambda: trained(runs),
         "router": lambda: router(runs),
         "padding": lambda: padding(folder / "padding.json"),
@@ -132,15 +136,15 @@ def _advice(runs: Mapping[str, Run], pool: str, reference: Point, splits: Mappin
         for point in run["points"]
         if _place(point) == _place(reference) and matched(point, reference)
     }
-    kinds = _kinds(runs[pool], reference, splits)
+    kinds = kinds_of(runs[pool], reference, splits)
     told = f"| {STREAMS[reference['task']]} | {reference['tokens_per_second']:.1f} | "
     told += "tuned to the method | " if pool.endswith(TUNED) else "trained by pooling | "
-    chosen = {name: _only(point, kinds, "validation") for name, point in rivals.items()}
+    chosen = {name: only(point, kinds, "validation") for name, point in rivals.items()}
     ready = [name for name, point in chosen.items() if sum(point["words"])]
     if not ready:
         return told + "no rival at these tokens | - | `pool` |"
     best = min(ready, key=lambda name: wer(chosen[name]))  # of equal ones the first measured
-    found = against(_only(rivals[best], kinds, "test"), _only(reference, kinds, "test"))
+    found = against(only(rivals[best], kinds, "test"), only(reference, kinds, "test"))
     if found is None:
         return told + f"{best} | no test clips yet | `pool` |"
     advice = f"`{best.removesuffix(TUNED)}`" if found.high < 0 else "`pool`"
@@ -150,24 +154,6 @@ def _advice(runs: Mapping[str, Run], pool: str, reference: Point, splits: Mappin
 
 def _place(point: Point) -> tuple[Any, ...]:
     return point["task"], point["condition"], point["step"]
-
-
-def _kinds(run: Run, point: Point, splits: Mapping[str, str]) -> list[str]:
-    """Split of each utterance of a point."""
-    return [splits.get(clip, "test") for clip in run["done"][point["condition"]]["clips"]]
-
-
-def _only(point: Point, kinds: Sequence[str], split: str) -> Point:
-    """A point's utterances of one split; one list for each utterance, the rest as it is."""
-    lists = ("words", "edits", "tokens", "sure")
-    return {
-        **point,
-        **{
-            key: [value for value, kind in zip(point[key], kinds, strict=True) if kind == split]
-            for key in lists
-            if key in point
-        },
-    }
 
 
 def trained(runs: Sequence[Run]) -> str:
@@ -231,9 +217,9 @@ def cascade(runs: Sequence[Run], splits: Mapping[str, str]) -> str:
         fine = [p for p in ready if _place(p) == (*_place(coarse)[:2], 0)]
         if coarse["step"] == 0 or not fine or not sum(coarse["words"]):
             continue
-        kinds = _kinds(pool, coarse, splits)  # type: ignore[arg-type]
-        known = [_only(p, kinds, "validation") for p in (coarse, fine[0])]
-        test = [_only(p, kinds, "test") for p in (coarse, fine[0])]
+        kinds = kinds_of(pool, coarse, splits)  # type: ignore[arg-type]
+        known = [only(p, kinds, "validation") for p in (coarse, fine[0])]
+        test = [only(p, kinds, "test") for p in (coarse, fine[0])]
         if not known[0]["words"] or not test[0]["words"]:
             continue
         shares = [n / 10 for n in range(1, 10)]

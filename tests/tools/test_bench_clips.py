@@ -236,6 +236,30 @@ def test_what_validation_picks_is_told_on_test_clips(tool, tmp_path):
     assert "no rival at these tokens" in alone
 
 
+def test_what_beats_pooling_is_told_with_how_often_that_was_asked(tool):
+    wins = tool("compress_wins").wins
+    splits = {f"c{n}": "validation" if n % 2 else "test" for n in range(80)}
+    even, odd = [2, 0] * 40, [0, 2] * 40  # errors on test clips, and on the others
+    runs = [
+        whole("pool", long("pool", [2] * 80), long("pool", [1] * 80, step=1)),
+        whole("pool (tuned)", long("pool", [1] * 80)),
+        whole("cluster", long("cluster", even), long("cluster", [3] * 80, step=1)),
+        whole("affinity", long("affinity", odd)),
+        whole("affinity (tuned)", long("affinity", [1] * 80)),
+        whole("novelty", long("novelty", [0] * 80, tokens=12.0)),  # at other tokens
+        whole("stride", long("stride", [0] * 80)),  # a floor
+    ]
+    text = wins(runs, splits)
+    assert "Trained by pooling: of 3 comparisons 2 are better, 1 worse" in text
+    assert "Tuned to the method: of 1 comparisons 0 are better, 0 worse" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| cluster", "| affinity"))]
+    assert len(rows) == 2
+    assert rows[0].startswith("| cluster | sound and lips | clean | 9.0 | better, -16.7 ")
+    assert rows[0].endswith("| undecided, +0.0 (+0.0 to +0.0) |")
+    assert rows[1].endswith("| better, -33.3 (-33.3 to -33.3) |")
+    assert wins(runs[:1], splits) == tool("compress_figures").NONE_YET
+
+
 def test_a_cascade_is_held_against_its_chord(tool):
     page = tool("compress_page")
     splits = {f"c{n}": "validation" if n % 2 else "test" for n in range(80)}
