@@ -104,7 +104,7 @@ def memory(tower: WhisperTower, waves: Sequence[Tensor]) -> Callable[[int, int],
     @torch.inference_mode()
     def whole(number: int, samples: int) -> Tensor:
         spoken = -(-samples // (2 * HOP))  # without the silence behind it
-        return whole_pass(tower, waves[number][:samples])[:spoken]
+        return whole_pass(tower, waves[number][:samples])[:spoken].clone()  # not all 30 s held
 
     return whole
 
