@@ -4,6 +4,8 @@ Data: as avsr/projector. Llama-SMoP (arXiv 2505.14336) in its best form: each mo
 and a router of its own (disjoint experts, disjoint routers).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,6 +35,10 @@ class ProjectorMixture(nn.Module):
             Projector(inputs, outputs, config, gain=gain) for _ in range(config.experts)
         )
         self.balance: Tensor | None = None  # of the last pass in train mode
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles begin without the last pass, whose graph cannot be copied."""
+        return {**vars(self), "balance": None}
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Project a stream's tokens.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,10 @@ class _Board:
         self.open: _Request | None = None
         self.last: _Request | None = None
         self.load: dict[int, Tensor] = {}  # since the last `settle`
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles begin without the last pass, whose graph cannot be copied."""
+        return {**vars(self), "open": None, "last": None}
 
 
 class _Branch:

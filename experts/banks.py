@@ -158,9 +158,14 @@ def _rules(banks: Sequence[Bank], scales: Sequence[Row]) -> dict[Bank, Rule | No
     rules: dict[Bank, Rule | None] = {
         "shared": None,
         "scale": by_scale(scales),
-        "task": lambda row: TASKS.index(row.task),
+        "task": _task,
     }
     return {bank: rules[bank] for bank in banks}
+
+
+def _task(row: Row) -> int:
+    """Number of a row's task."""
+    return TASKS.index(row.task)
 
 
 def attach_banks(

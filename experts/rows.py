@@ -58,7 +58,7 @@ Rule: TypeAlias = Callable[[Row], int]
 def by_scale(scales: Sequence[Row]) -> Rule:
     """The rule that gives a row its number among `scales`."""
     numbers = {row: number for number, row in enumerate(scales)}
-    return lambda row: numbers[row]
+    return numbers.__getitem__  # a method of a dict can be pickled, a closure cannot
 
 
 def is_lips_alone(row: Row) -> int:

@@ -34,11 +34,13 @@ def low_rank(rank: int, alpha: int, targets: Sequence[str]) -> tuple[str, ...]:
         The names.
 
     Raises:
-        ValueError: sizes of another kind, or no name.
+        ValueError: sizes of another kind, no name, or one twice.
     """
     whole(1, rank=rank, alpha=alpha)
     if isinstance(targets, str) or not all(isinstance(name, str) for name in targets):
         raise ValueError(f"targets={targets!r} must be a list of names")
     if not targets:
         raise ValueError("targets=() names no projection")
+    if len(set(targets)) < len(targets):
+        raise ValueError(f"targets={list(targets)} names a projection twice")
     return tuple(targets)

@@ -88,7 +88,7 @@ CLAIMS = (
         rival="mtsk-mss",
     ),
     Claim(
-        "It does so with fewer active parameters than low-rank layers.",
+        "It has fewer active parameters than low-rank layers.",
         "3.5M against 6.8M",
         "Table 1, LRS3",
         rival="mtsk-ss",

@@ -1,6 +1,7 @@
 """What every registered method keeps, whatever it does inside: the laws of an adapter."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -119,6 +120,25 @@ def test_save_and_reload_give_the_same(case, llm, rows_of_ids, awaken):
     assert not torch.equal(read(again, llm, rows_of_ids), said)
     again.load_state_dict(saved, strict=True)
     assert torch.equal(read(again, llm, rows_of_ids), said)
+
+
+def _pickled(thing):
+    return pickle.loads(pickle.dumps(thing))  # our own bytes
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, _pickled])
+def test_a_copy_of_what_was_trained_reads_the_same(copied, case, llm, rows_of_ids, awaken):
+    adapter = awaken(put(llm, case))
+    loss_of(adapter, llm, rows_of_ids)  # a pass with a graph
+    other_llm, other = copied((llm, adapter))
+    said = read(adapter.eval(), llm, rows_of_ids)
+    assert torch.equal(read(other.eval(), other_llm, rows_of_ids), said)
+    awaken(other)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    assert not torch.equal(read(other, other_llm, rows_of_ids), said)
+    assert torch.equal(read(adapter, llm, rows_of_ids), said)
 
 
 def test_freezing_the_llm_is_the_callers_business(case, llm):
@@ -317,6 +337,8 @@ def test_an_unknown_method_is_refused_with_the_list(tiny_llm):
         ("mtsk-ss", {"rank": 0}, "rank=0"),
         ("omni-t", {"banks": ("task", "task")}, "banks"),
         ("omni-t", {"targets": ()}, "targets"),
+        ("omni-t", {"targets": ("q_proj", "q_proj")}, "twice"),
+        ("lora", {"targets": ("q_proj", "v_proj", "q_proj")}, "twice"),
         ("omni-t", {"colour": 1}, "colour.*alpha"),
     ],
 )
