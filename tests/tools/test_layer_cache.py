@@ -28,8 +28,9 @@ def wave():
     return 0.1 * torch.randn(40_000, generator=torch.Generator().manual_seed(1))
 
 
-def both(tool, tower, wave, policy, ends=ENDS):
-    """Features of whole and of cached passes, and the cache."""
+def both(tool, tower, wave, policy, ends=None):
+    """How far cached passes are from whole ones, and the cache; few passes where each has 30 s."""
+    ends = (ENDS if tower.pad == "none" else ENDS[:3]) if ends is None else ends
     cache = tool("layer_cache").LayerCache(tower, policy)
     with torch.inference_mode():
         whole = [tool("layer_cache").whole_pass(tower, wave[:end]) for end in ends]
@@ -44,7 +45,7 @@ def both(tool, tower, wave, policy, ends=ENDS):
 
 def test_what_is_computed_whole_is_the_plain_pass(tool, tower, wave):
     near, cache = both(tool, tower, wave, tool("layer_cache").Policy(every=1, share=0.1))
-    assert near == [0.0] * len(ENDS)
+    assert near == [0.0] * len(near)
     assert all(tally.shared == 0 and tally.work == tally.full for tally in cache.tallies)
 
 
@@ -57,7 +58,7 @@ def test_all_frames_computed_again_are_the_plain_pass(tool, tower, wave):
 
 def test_the_same_sound_again_is_equal_whatever_is_computed(tool, tower, wave):
     for policy in (tool("layer_cache").Policy(share=0.1), tool("layer_cache").Policy()):
-        near, _ = both(tool, tower, wave, policy, (16_000, 16_000, 16_000))
+        near, _ = both(tool, tower, wave, policy, (16_000, 16_000))
         assert max(near) < 1e-5
 
 
@@ -70,7 +71,8 @@ def test_the_error_falls_with_what_is_computed(tool, tower, wave):
 def test_a_whole_pass_sets_the_error_to_nought(tool, tower, wave):
     near, _ = both(tool, tower, wave, tool("layer_cache").Policy(every=3, share=0.1))
     # The second and fourth have grown by more than half; else one of three is whole.
-    assert [error == 0.0 for error in near] == [True, True, False, True, False, False, True]
+    whole = [True, True, False, True, False, False, True]
+    assert [error == 0.0 for error in near] == whole[: len(near)]
 
 
 def test_the_tower_is_as_it_was_even_after_a_failure(tool, tower, wave):
@@ -96,13 +98,13 @@ def test_the_bench_counts_passes_hits_and_errors(tool, tower, wave):
     bench, policy = tool("bench_layer_cache"), tool("layer_cache").Policy
     assert bench.passes(40_000, 1.0) == [16_000, 32_000, 40_000]
     assert bench.passes(16_000, 1.0) == [16_000]
-    waves = [wave, wave[:20_000]]
+    waves = [wave[:24_000], wave[:20_000]]
     whole = bench.memory(tower, waves)
     found = bench.measured(
         tower, lambda x, s: f"{len(x)} {s}", waves, policy(share=0.25), 0.5, whole
     )
-    frames = [125, 63] if tower.pad == "none" else [1500, 1500]
-    assert found["texts"] == [f"{frames[0]} 2.5", f"{frames[1]} 1.25"]
+    frames = [75, 63] if tower.pad == "none" else [1500, 1500]
+    assert found["texts"] == [f"{frames[0]} 1.5", f"{frames[1]} 1.25"]
     assert 0 < found["cosine"] < 1
     assert {tally["shared"] for tally in found["layers"]} == {found["layers"][0]["shared"]}
     assert all(0.6 < t["reused"] / t["shared"] <= 0.75 for t in found["layers"])
