@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 from bench_compress import RESULTS
+from bench_padding import MODEL as WHISPER
 from bench_padding import Decoder
 from bench_takes import RATE, chosen
-from layer_cache import LayerCache, Policy, whole_pass
+from layer_cache import LayerCache, Policy, spoken, whole_pass
 from torch import Tensor
 
 from avsr.loading import load_model
@@ -32,10 +33,8 @@ from avsr.score import score
 from avsr.weights import resolve
 from avsr.writers import write_atomic
 from frontends.audio_tower import WhisperTower
-from frontends.log_mel import HOP
 from frontends.media import open_clip
 
-WHISPER = "whisper-tiny.en"
 STEP = 0.64  # seconds
 CASES = (
     (Policy(), STEP),
@@ -103,8 +102,8 @@ def memory(tower: WhisperTower, waves: Sequence[Tensor]) -> Callable[[int, int],
     @functools.cache
     @torch.inference_mode()
     def whole(number: int, samples: int) -> Tensor:
-        spoken = -(-samples // (2 * HOP))  # without the silence behind it
-        return whole_pass(tower, waves[number][:samples])[:spoken].clone()  # not all 30 s held
+        # A copy, or all 30 s would be held.
+        return whole_pass(tower, waves[number][:samples])[: spoken(samples)].clone()
 
     return whole
 

@@ -199,10 +199,10 @@ def writer(task: AvsrTask, batch: Batch) -> Callable[[], int]:
     finest = [min(task.model.rates[kind], default=None) for kind in ("audio", "video")]
     views = [View(row, Rates(*finest)) for row in range(len(batch.items))]
     options = DecodeOptions(max_new_tokens=WRITTEN)
-    model, eos = task.model, task.model.tokenizer.eos_id
+    model, end = task.model, torch.tensor([task.model.tokenizer.eos_id])
 
     def never_ends(head: object, given: object, logits: Tensor) -> Tensor:
-        return logits.index_fill(-1, torch.tensor([eos]), -torch.inf)
+        return logits.index_fill(-1, end, -torch.inf)
 
     def write() -> int:
         # Fresh weights end where chance has it, and a token would cost as many prefills as it had.

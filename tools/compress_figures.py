@@ -95,6 +95,11 @@ def against(point: Point, reference: Point, *, seed: int = 0) -> Difference | No
     return Difference(100 * sum(more) / sum(point["words"]), 100 * span.low, 100 * span.high)
 
 
+def place(point: Point) -> tuple[Any, ...]:
+    """Streams, condition and step of a point: what a rival's point must share with it."""
+    return point["task"], point["condition"], point["step"]
+
+
 def kinds_of(run: Run, point: Point, splits: Mapping[str, str]) -> list[str]:
     """Split of each utterance of a point.
 

@@ -26,6 +26,7 @@ from compress_figures import (
     kinds_of,
     matched,
     only,
+    place,
     silence_table,
     table,
     verdict,
@@ -134,7 +135,7 @@ def _advice(runs: Mapping[str, Run], pool: str, reference: Point, splits: Mappin
         for name, run in runs.items()
         if name not in FLOORS and name != pool
         for point in run["points"]
-        if _place(point) == _place(reference) and matched(point, reference)
+        if place(point) == place(reference) and matched(point, reference)
     }
     kinds = kinds_of(runs[pool], reference, splits)
     told = f"| {STREAMS[reference['task']]} | {reference['tokens_per_second']:.1f} | "
@@ -150,10 +151,6 @@ def _advice(runs: Mapping[str, Run], pool: str, reference: Point, splits: Mappin
     advice = f"`{best.removesuffix(TUNED)}`" if found.high < 0 else "`pool`"
     advice += "" if found.high < 0 or found.low > 0 else ", undecided"
     return told + f"{best} | {verdict(found)} | {advice} |"
-
-
-def _place(point: Point) -> tuple[Any, ...]:
-    return point["task"], point["condition"], point["step"]
 
 
 def trained(runs: Sequence[Run]) -> str:
@@ -182,10 +179,10 @@ def _differences(runs: Sequence[Run], pool: str) -> str:
     ]
     lines = [f"| | {' | '.join(names)} |", "|" + "---|" * (1 + len(names))]
     for name, run in by_name.items():
-        found = {_place(p): p for p in run["points"]}
+        found = {place(p): p for p in run["points"]}
         cells = []
         for point in points:
-            same = found.get(_place(point))
+            same = found.get(place(point))
             if same is None:
                 cells.append("-")
             elif name == pool:
@@ -214,7 +211,7 @@ def cascade(runs: Sequence[Run], splits: Mapping[str, str]) -> str:
         "|---|---|---|---|---|",
     ]
     for coarse in ready:
-        fine = [p for p in ready if _place(p) == (*_place(coarse)[:2], 0)]
+        fine = [p for p in ready if place(p) == (*place(coarse)[:2], 0)]
         if coarse["step"] == 0 or not fine or not sum(coarse["words"]):
             continue
         kinds = kinds_of(pool, coarse, splits)  # type: ignore[arg-type]

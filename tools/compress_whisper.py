@@ -6,9 +6,16 @@ Data: padding.json, layer_cache.json -> Markdown.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from compress_figures import NONE_YET, against, verdict, wer
+from compress_figures import NONE_YET, Point, against, verdict, wer
+
+
+def _point(row: Mapping[str, Any], edits: str) -> Point:
+    """Errors of a row, as if of equal tokens: all read the same sound."""
+    return {"tokens_per_second": 1.0, "edits": row[edits], "words": row["words"]}
 
 
 def padding(path: Path) -> str:
@@ -21,10 +28,7 @@ def padding(path: Path) -> str:
         "|---|---|---|---|---|",
     ]
     for row in told["rows"]:
-        two = [
-            {"tokens_per_second": 1.0, "edits": row[kind], "words": row["words"]}
-            for kind in ("padded", "unpadded")
-        ]
+        two = [_point(row, kind) for kind in ("padded", "unpadded")]
         cells = [f"{100 * wer(point):.1f}" for point in two]
         lines.append(
             f"| {row['corpus']} | {len(row['words'])} | {' | '.join(cells)} "
@@ -45,7 +49,7 @@ def layers(path: Path) -> str:
     ]
     whole = None
     for row in told["rows"]:
-        point = {"tokens_per_second": 1.0, "edits": row["edits"], "words": row["words"]}
+        point = _point(row, "edits")
         if row["policy"]["every"] == 1:  # no pass of it is cached
             whole = point
             lines.append(

@@ -20,6 +20,7 @@ from compress_figures import (
     kinds_of,
     only,
     peer,
+    place,
     verdict,
 )
 
@@ -49,24 +50,20 @@ def comparisons(runs: Sequence[Run], splits: Mapping[str, str]) -> Iterator[Comp
         splits: of each clip by its id.
     """
     by_name = {run["name"]: run for run in runs}
+    pools = ("pool", "pool" + TUNED)
+    pooled = {p: {place(x): x for x in by_name[p]["points"]} for p in pools if p in by_name}
     for run in runs:
         rival = peer(run["name"], by_name)
-        if run["name"].removesuffix(TUNED) in FLOORS or rival not in by_name:
+        if run["name"].removesuffix(TUNED) in FLOORS or rival not in pooled:
             continue
         for point in run["points"]:
-            own = point.get("pool") or _same(by_name[rival], point)
+            own = point.get("pool") or pooled[rival].get(place(point))
             found = against(point, own) if own and sum(point["words"]) else None
             if found is not None:
                 kinds = kinds_of(run, point, splits)
                 test = [only(each, kinds, "test") for each in (point, own)]
                 told = against(*test) if sum(test[0]["words"]) else None
                 yield Comparison(run["name"], point, found, told)
-
-
-def _same(run: Run, point: Point) -> Point | None:
-    """A run's point of the same streams, condition and step."""
-    place = [point[key] for key in ("task", "condition", "step")]
-    return next((p for p in run["points"] if [p["task"], p["condition"], p["step"]] == place), None)
 
 
 def wins(runs: Sequence[Run], splits: Mapping[str, str]) -> str:

@@ -112,7 +112,7 @@ class LayerCache:
             self.reset()
 
     def _encode(self, wave: Tensor) -> Tensor:
-        self._spoken = -(-len(wave) // (2 * HOP))
+        self._spoken = spoken(len(wave))
         grown = self._spoken - self._known > GROWN * self._known
         self._whole = self._passes % self.policy.every == 0 or grown
         features = whole_pass(self.tower, wave)
@@ -127,11 +127,8 @@ class LayerCache:
         attention, frames = layer.self_attn, x.shape[1]
         normed = layer.self_attn_layer_norm(x)
         keys = attention.k_proj(normed)
-        held = self._held.get(index)
-        if self._whole or held is None:
-            rows, old = torch.arange(frames), None
-        else:
-            rows, old = self._rows(index, keys, held), held
+        old = None if self._whole else self._held[index]
+        rows = torch.arange(frames) if old is None else self._rows(index, keys, old)
         values = _renewed(old and old.values, attention.v_proj(normed[:, rows]), rows, frames)
         split = partial(_split, heads=attention.heads)
         mixed = F.scaled_dot_product_attention(
@@ -163,6 +160,11 @@ class LayerCache:
         # Behind what the earlier pass held, there is nothing to take.
         end = keys.shape[1] if keys.shape[1] > held.keys.shape[1] else self._spoken
         return torch.cat([moved, torch.arange(shared, end)])
+
+
+def spoken(samples: int) -> int:
+    """Frames of so much sound, without the silence behind it."""
+    return -(-samples // (2 * HOP))
 
 
 def whole_pass(tower: WhisperTower, wave: Tensor) -> Tensor:
