@@ -119,10 +119,14 @@ def compare(
                 command += ["--steps", str(suite.steps)]
             out.mkdir(parents=True, exist_ok=True)
             write_report(path, evaluated(place, memory=memory, command=command, said=said))
-            write_page(suite, read_reports(out, suite), out)
         except AvsrError as error:  # the others may still go well
             said(f"{name}: error: {error}")
             left.append(name)
+            continue
+        try:
+            write_page(suite, read_reports(out, suite), out)
+        except AvsrError as error:  # of the reports, not of this run
+            said(f"no page: {error}")
     return left
 
 
@@ -173,8 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         suite = read_suite(args.suite, args.steps)
-        if args.page:
-            print(write_page(suite, read_reports(args.out, suite), args.out))
+        only = [name for name in args.only.split(",") if name]
+        places = [Place(suite, run, args.cache) for run in suite.runs(only)]
+        if args.dry_run:
+            print(*plan(places, args.out, suite), sep="\n")
             return 0
         if args.sweep is not None:
             from compare_sweep import sweep
@@ -189,26 +195,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                     said=said,
                 )
             return 0
-        only = [name for name in args.only.split(",") if name]
+        left: list[str] = []
         if args.speed is not None:
             from compare_speed import speed
 
             with alone(args.cache):
                 speed(suite, only, args.out, repeats=args.speed, said=said)
-            print(write_page(suite, read_reports(args.out, suite), args.out))
-            return 0
-        places = [Place(suite, run, args.cache) for run in suite.runs(only)]
-        if args.losses:
+        elif args.losses:
             from compare_losses import losses
 
             losses(suite, places, args.out, said=said)
-            print(write_page(suite, read_reports(args.out, suite), args.out))
-            return 0
-        if args.dry_run:
-            print(*plan(places, args.out, suite), sep="\n")
-            return 0
-        with alone(args.cache):
-            left = compare(suite, places, args.out, hours=args.hours, said=said)
+        elif not args.page:
+            with alone(args.cache):
+                left = compare(suite, places, args.out, hours=args.hours, said=said)
+        print(write_page(suite, read_reports(args.out, suite), args.out))
         return 1 if left else 0
     except AvsrError as error:
         print(error, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 Methods -> `Finding`, one a claim. The rule: a claim says that some figures are below zero. It holds
 if all their 95 % intervals lie below zero, does not hold if one lies above, and is undecided else.
+Where runaway clips or the seeds that only one of both has turn a verdict, that stands beside it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compare_figures import Condition, Count, Figure, Method, difference, error, growth
+from compare_figures import Condition, Count, Figure, Method, Seeds, difference, error, growth
 
 FINE, MIDDLE, LATER, COARSE = (Condition("av", a, v) for a in (4, 16) for v in (2, 5))
 PAIRS = (FINE, MIDDLE, LATER, COARSE)
 LIPS = (Condition("v", 0, 2), Condition("v", 0, 5))
 NOISY = tuple(Condition("av", 4, 2, snr) for snr in (5.0, -5.0))
-COUNTS: tuple[Count, ...] = ("all", "capped")
 MISSING = "not run yet"
 Kind = Literal["lower", "growth", "fewer", "elsewhere"]
 
@@ -207,27 +207,48 @@ def judge(claim: Claim, found: Mapping[str, Method]) -> Finding:
         words = f"{ours.active:,} against {rival.active:,}"
         holds = "holds, by the suite's choice of sizes"
         return Finding(claim, (words,), holds if ours.active < rival.active else "does not")
-    figures, capped = (_figures(claim, ours, rival, count) for count in COUNTS)
+    readings = {name: _figures(claim, ours, rival, *how) for name, how in _ways(ours, rival)}
     if claim.kind == "growth":
         fine, coarse = claim.keys
         told = [f"{_risen(ours, fine, coarse)} against {_risen(rival, fine, coarse)} points"]
-        told.append(f"difference {figures[0]}, capped {capped[0]}")
+        told.append(f"difference {_told(readings, 0)}")
     else:
         told = [
             f"{key}: {100 * error(ours, key).value:.1f} against "
-            f"{100 * error(rival, key).value:.1f}, difference {figure}, capped {other}"
-            for key, figure, other in zip(claim.keys, figures, capped, strict=True)
+            f"{100 * error(rival, key).value:.1f}, difference {_told(readings, place)}"
+            for place, key in enumerate(claim.keys)
         ]
-    found = [verdict(figures), verdict(capped)]
-    text = found[0] if found[0] == found[1] else f"{found[0]} (capped: {found[1]})"
-    return Finding(claim, tuple(told), text)
+    verdicts = {name: verdict(figures) for name, figures in readings.items()}
+    first = verdicts.pop("")
+    other = "; ".join(f"{name}: {found}" for name, found in verdicts.items() if found != first)
+    return Finding(claim, tuple(told), f"{first} ({other})" if other else first)
 
 
-def _figures(claim: Claim, ours: Method, rival: Method, count: Count) -> list[Figure]:
+def _ways(ours: Method, rival: Method) -> list[tuple[str, tuple[Count, Seeds | None]]]:
+    """By name, how differences are read; the first is what counts."""
+    ways: list[tuple[str, tuple[Count, Seeds | None]]] = [
+        ("", ("all", None)),
+        ("capped", ("capped", None)),
+    ]
+    shared = ours.seeds & rival.seeds
+    if shared and ours.seeds != rival.seeds:
+        name = ", ".join(map(str, sorted(shared)))
+        ways.append((f"seed{'s' * (len(shared) > 1)} {name} of both", ("all", shared)))
+    return ways
+
+
+def _told(readings: Mapping[str, Sequence[Figure]], place: int) -> str:
+    """A figure as each of the readings has it."""
+    return ", ".join(f"{name} {figures[place]}".strip() for name, figures in readings.items())
+
+
+def _figures(
+    claim: Claim, ours: Method, rival: Method, count: Count, seeds: Seeds | None
+) -> list[Figure]:
     """What the claim says to be below zero."""
     if claim.kind == "growth":
-        return [growth(ours, rival, *claim.keys, count)]
-    return [difference(ours, rival, key, count) for key in claim.keys]
+        return [growth(ours, rival, *claim.keys, count, seeds)]
+    return [difference(ours, rival, key, count, seeds) for key in claim.keys]
 
 
 def _risen(method: Method, fine: Condition, coarse: Condition) -> str:

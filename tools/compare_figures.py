@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import bootstrap
+from avsr.errors import ConfigError
 
 DRAWS, SEED = 5000, 0
 SPEEDS = "avsr.compare_speed/1"
 Count = Literal["all", "capped"]
+Seeds = frozenset[int]
 Speeds = Mapping[str, Mapping[str, Any]]
 Floats = NDArray[np.float64]
 
@@ -64,25 +66,26 @@ class Method:
 
     Args:
         reports: of its runs, at least one.
+
+    Raises:
+        ConfigError: its runs were evaluated on different clips.
     """
 
     def __init__(self, reports: Sequence[Mapping[str, Any]]) -> None:
         self.reports = sorted(reports, key=lambda r: (r["seed"], _pair(r["pair"])))
         self.name, self.title = self.reports[0]["method"], self.reports[0]["title"]
-        self.rows: dict[Condition, list[Mapping[str, Any]]] = {}
-        taken: set[tuple[Condition, int]] = set()
+        self.rows: dict[Condition, dict[int, Mapping[str, Any]]] = {}
         for report in self.reports:
-            for row in report["rows"]:
-                key = Condition.of(row)
-                if (key, report["seed"]) not in taken:  # of fixed rates: the finest other rate's
-                    taken.add((key, report["seed"]))
-                    self.rows.setdefault(key, []).append(row)
+            for row in report["rows"]:  # of fixed rates: the finest other rate's
+                self.rows.setdefault(Condition.of(row), {}).setdefault(report["seed"], row)
         self.ids = self.reports[0]["ids"]
+        for report in self.reports:
+            _same_clips(self.reports[0], report)
 
     @property
-    def seeds(self) -> list[int]:
+    def seeds(self) -> Seeds:
         """Seeds that it was trained with."""
-        return sorted({report["seed"] for report in self.reports})
+        return frozenset(report["seed"] for report in self.reports)
 
     @property
     def active(self) -> int:
@@ -99,9 +102,10 @@ class Method:
         first = self.reports[0]["seed"]
         return sum(r["parameters"][what] for r in self.reports if r["seed"] == first)
 
-    def errors(self, key: Condition, count: Count = "all") -> Floats:
+    def errors(self, key: Condition, count: Count = "all", seeds: Seeds | None = None) -> Floats:
         """Word errors of each utterance [U], mean over seeds; "capped" has at most its words."""
-        rows = [row["utterances"] for row in self.rows[key]]
+        chosen = self.seeds if seeds is None else seeds
+        rows = [row["utterances"] for seed, row in self.rows[key].items() if seed in chosen]
         sums = [np.add(np.add(u["S"], u["D"]), u["I"]) for u in rows]
         each = np.asarray(sums, dtype=np.float64)
         out: Floats = np.mean(np.minimum(each, self.words(key)) if count == "capped" else each, 0)
@@ -109,19 +113,21 @@ class Method:
 
     def words(self, key: Condition) -> Floats:
         """Reference words of each utterance [U]."""
-        return np.asarray(self.rows[key][0]["utterances"]["words"], dtype=np.float64)
+        first = next(iter(self.rows[key].values()))
+        return np.asarray(first["utterances"]["words"], dtype=np.float64)
 
     def cut(self, key: Condition) -> int:
         """Transcripts that were cut because they did not end, over all seeds."""
-        return sum(row["truncated"] for row in self.rows[key])
+        return sum(row["truncated"] for row in self.rows[key].values())
 
     def by_seed(self, key: Condition) -> list[float]:
         """Word error rate of each seed."""
-        return [float(row["wer"]) for row in self.rows[key]]
+        return [float(row["wer"]) for row in self.rows[key].values()]
 
     def mean(self, what: str, keys: Iterable[Condition]) -> float:
         """Mean of a row's number over conditions and seeds."""
-        found = [row[what] for key in keys for row in self.rows.get(key, []) if row[what]]
+        rows = [row for key in keys for row in self.rows.get(key, {}).values()]
+        found = [row[what] for row in rows if row[what]]
         return float(np.mean(found)) if found else float("nan")
 
 
@@ -163,30 +169,56 @@ def error(method: Method, key: Condition, count: Count = "all") -> Figure:
     return ratio([(1.0, method.errors(key, count))], method.words(key))
 
 
-def difference(ours: Method, theirs: Method, key: Condition, count: Count = "all") -> Figure:
+def difference(
+    ours: Method,
+    theirs: Method,
+    key: Condition,
+    count: Count = "all",
+    seeds: Seeds | None = None,
+) -> Figure:
     """Our word error rate less theirs; below 0 where ours is better.
 
+    Args:
+        ours: one method.
+        theirs: the other.
+        key: condition.
+        count: as in `Method.errors`.
+        seeds: of both to take, all of each without it.
+
     Raises:
-        ValueError: they were evaluated on different clips.
+        ConfigError: they were evaluated on different clips.
     """
-    _same(ours, theirs)
-    terms = [(1.0, ours.errors(key, count)), (-1.0, theirs.errors(key, count))]
+    _same_clips(ours.reports[0], theirs.reports[0])
+    terms = [(1.0, ours.errors(key, count, seeds)), (-1.0, theirs.errors(key, count, seeds))]
     return ratio(terms, ours.words(key))
 
 
 def growth(
-    ours: Method, theirs: Method, fine: Condition, coarse: Condition, count: Count = "all"
+    ours: Method,
+    theirs: Method,
+    fine: Condition,
+    coarse: Condition,
+    count: Count = "all",
+    seeds: Seeds | None = None,
 ) -> Figure:
     """By how much more our error rate grows from the fine to the coarse condition than theirs."""
-    _same(ours, theirs)
-    terms = [(1.0, ours.errors(coarse, count)), (-1.0, ours.errors(fine, count))]
-    terms += [(-1.0, theirs.errors(coarse, count)), (1.0, theirs.errors(fine, count))]
+    _same_clips(ours.reports[0], theirs.reports[0])
+    terms = [
+        (sign * way, method.errors(key, count, seeds))
+        for sign, method in ((1.0, ours), (-1.0, theirs))
+        for way, key in ((1.0, coarse), (-1.0, fine))
+    ]
     return ratio(terms, ours.words(fine))
 
 
-def _same(ours: Method, theirs: Method) -> None:
-    if ours.ids != theirs.ids:
-        raise ValueError(f"{ours.name} and {theirs.name} were evaluated on different clips")
+def _same_clips(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse two reports whose utterances do not pair."""
+    if one["ids"] != other["ids"]:
+        raise ConfigError(
+            "two runs were evaluated on different clips, or in another order",
+            where=f"{one['run']}.json, {other['run']}.json",
+            todo="Remove the report of the older clips and run tools/compare.py again.",
+        )
 
 
 def _pair(text: str | None) -> tuple[int, ...]:

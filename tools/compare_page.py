@@ -338,8 +338,10 @@ def _claims(suite: Suite, findings: Sequence[Finding]) -> str:
     text = (
         "A verdict follows from the intervals alone: *holds* if every difference that the claim "
         "says to be below zero has its interval below zero, *does not* if one has it above, "
-        "*undecided here* else. *Capped* counts no clip for more errors than it has words; where "
-        "it comes to another verdict, that stands beside it. Theirs are LRS2 and LRS3, hundreds of "
+        "*undecided here* else. A method of several seeds counts as their mean, also beside one "
+        "of a single seed; *seed 0 of both* leaves out the seeds that only one has. *Capped* "
+        "counts no clip for more errors than it has words. Where either comes to another verdict, "
+        "that stands beside it. Theirs are LRS2 and LRS3, hundreds of "
         "hours and LLMs of 1 to 3 thousand million parameters; ours are GRID and 135 million: a "
         "verdict is about this "
         "scale. Counts of parameters have no interval."

@@ -205,6 +205,28 @@ def test_a_failed_run_does_not_keep_the_others_from_theirs(tool, tiny, tmp_path)
     assert any("mome-layer-s0: error: " in line for line in said)
 
 
+def test_a_report_of_other_clips_keeps_no_run_from_its_training(tool, tiny, tmp_path):
+    """The page is refused, and what was trained and measured is kept."""
+    fits, told, said = Fits(), evaluated(tool), []
+
+    def moved(place, **words):
+        return {**told(place, **words), "ids": [place.run.name[-1]]}
+
+    left = tool("compare").compare(
+        tiny,
+        places(tool, tiny, tmp_path / "cache"),
+        tmp_path / "out",
+        run_fit=fits,
+        evaluated=moved,
+        said=said.append,
+    )
+    assert left == []
+    assert len(fits.calls) == len(list((tmp_path / "out").glob("*.json"))) == 4
+    assert any("no page: " in line and "different clips" in line for line in said)
+    words = ["--suite", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--page"]
+    assert tool("compare").main(words) == 1
+
+
 def test_a_run_that_would_not_end_in_time_is_not_begun(tool, tiny, tmp_path):
     # Guessed: 10 s + 2 steps of 5 s + 100 s to evaluate = 120 s; the slow one 190 s.
     def begun(hours, name):

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from avsr.errors import ConfigError
 from tests.tools.comparison import RATES, WORDS, report
 
 
@@ -76,7 +77,7 @@ def test_fixed_rates_are_one_method_of_four_models(tool):
     assert row[2:4] == ["120", "20"]
     row = cells(page(suite, reports[1:])["README.md"], "Size and speed", "Llama-AVSR (fixed rates)")
     assert row[2:4] == ["not run yet", "not run yet"]  # not three models' size
-    assert lora.seeds == [0]
+    assert lora.seeds == {0}
 
 
 def test_paired_intervals_are_those_of_a_plain_loop(tool):
@@ -114,8 +115,25 @@ def test_clips_that_do_not_pair_are_refused(tool):
     one, other = report("a", [0, 0, 0]), report("b", [0, 0, 0])
     other["ids"] = ["one", "two", "four"]
     found = figures.methods([one, other])
-    with pytest.raises(ValueError, match="different clips"):
+    with pytest.raises(ConfigError, match="different clips"):
         figures.difference(found["a"], found["b"], figures.Condition("av", 4, 2))
+    later = report("a", [0, 0, 0], seed=1)
+    later["ids"] = ["two", "one", "three"]
+    with pytest.raises(ConfigError, match=r"a-s0\.json, a-s1\.json"):
+        figures.methods([one, later])
+
+
+def test_a_verdict_that_turns_on_a_seed_of_one_method_says_so(tool):
+    claims, figures = tool("compare_claims"), tool("compare_figures")
+    seeds = [report("mome-layer", errors, seed=s) for s, errors in enumerate([[0] * 3, [5, 5, 4]])]
+    rival = report("mtsk-mss", [1, 1, 1])
+    lower = claim(tool, "mome-layer", "mtsk-mss", "lower")
+    told = claims.judge(lower, figures.methods([*seeds, rival]))
+    assert told.verdict == "does not (seed 0 of both: holds)"
+    assert "seed 0 of both -18.8 (" in told.figures[0]
+    alone = claims.judge(lower, figures.methods([seeds[0], rival]))
+    assert alone.verdict == "holds"
+    assert "seed 0" not in alone.figures[0]
 
 
 @pytest.mark.parametrize(
