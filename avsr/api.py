@@ -97,7 +97,7 @@ class Recogniser:
             audio = preset.audio if rates.audio is None else rates.audio
             video = preset.video if rates.video is None else rates.video
             preset = Rates(audio if "a" in modality else None, video if "v" in modality else None)
-        self.model.check(preset)
+        self.model.config.check_rates(preset)
         return preset
 
     def use_compressor(self, config: str | Mapping[str, Any]) -> None:
@@ -333,7 +333,7 @@ class Recogniser:
         """
         options = DecodeOptions(beam_size, max_new_tokens, ctc_weight, word_times)
         if rates is not None:
-            self.model.check(rates)
+            self.model.config.check_rates(rates)
         if word_times == "align":
             WordAligner(self.model, self.alignment, self._hz)  # refused before any work
         cutting = Cutting() if cutting is None else cutting

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any
 
-from avsr.errors import ConfigError
+from avsr.errors import ConfigError, ModelError
 from avsr.projector import ProjectorConfig
+from avsr.rates import Rates
 from experts import Common, LoraConfig, MomeConfig, Row, Task, find_method
 from frontends.tower_lora import TowerLora
 
@@ -18,6 +19,7 @@ PROMPTS: Mapping[Task, str] = {
     "v": "Transcribe video to text.",
     "av": "Transcribe speech and video to text.",
 }  # arXiv 2510.04136, appendix A.3
+_PARTS = {"projector": ProjectorConfig, "mome": MomeConfig, "lora": LoraConfig}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class AvsrConfig:
                 raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates!r}")
         each = self.compress if isinstance(self.compress, Mapping) else {}
         parts = [each] if "name" in each else list(each.values())
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} must name sizes, got {getattr(self, name)!r}")
         named = bool(parts) and all(isinstance(p, Mapping) and "name" in p for p in parts)
         if not named or ("name" not in each and set(each) != {"audio", "video"}):
             raise ConfigError(
@@ -129,6 +134,24 @@ class AvsrConfig:
         common = Common(self.mome, self.lora)
         return find_method(self.method).sizes(common, self.settings)
 
+    def check_rates(self, rates: Rates) -> None:
+        """Refuse a rate that was not trained.
+
+        Raises:
+            ModelError: names the trained rates.
+        """
+        asked = (
+            ("audio", rates.audio, self.audio_rates),
+            ("video", rates.video, self.video_rates),
+        )
+        for kind, rate, trained in asked:
+            if rate is not None and rate not in trained:
+                raise ModelError(
+                    f"{kind} rate {rate} was not trained",
+                    todo=f"Choose one of the trained {kind} rates: "
+                    f"{', '.join(map(str, trained)) or 'none'}.",
+                )
+
     @property
     def scales(self) -> tuple[Row, ...]:
         """Every trained rate pair of every task."""
@@ -159,9 +182,8 @@ class AvsrConfig:
         for key in ("audio_rates", "video_rates"):
             if isinstance(given.get(key), list):
                 given[key] = tuple(given[key])
-        parts = {"projector": ProjectorConfig, "mome": MomeConfig, "lora": LoraConfig}
-        for key, kind in parts.items():
-            if given.get(key) is not None:
+        for key, kind in _PARTS.items():
+            if isinstance(given.get(key), Mapping):
                 try:
                     given[key] = kind(**given[key])
                 except (TypeError, ValueError) as error:

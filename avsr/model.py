@@ -20,7 +20,6 @@ from avsr.errors import ModelError
 from avsr.language_model import TextTokenizer, scale_of
 from avsr.projector_mixture import build_projector, clear_balance, mean_balance
 from avsr.prompt import IGNORE, Prompter, Sequences, pad_left, pad_right
-from avsr.rates import Rates
 from avsr.streams import Budget, TokenStream
 from avsr.views import Features, View, task_of
 from experts import Adapter, widen
@@ -178,20 +177,6 @@ class AvsrModel(nn.Module):
         """Where the model is."""
         return self.prompter.markers.device
 
-    def check(self, rates: Rates) -> None:
-        """Refuse a rate that was not trained.
-
-        Raises:
-            ModelError: names the trained rates.
-        """
-        for kind, rate in (("audio", rates.audio), ("video", rates.video)):
-            if rate is not None and rate not in self.rates[kind]:
-                trained = ", ".join(map(str, self.rates[kind])) or "none"
-                raise ModelError(
-                    f"{kind} rate {rate} was not trained",
-                    todo=f"Choose one of the trained {kind} rates: {trained}.",
-                )
-
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] -> the LLM's input embeddings [..., H]."""
         out: Tensor = self.llm.get_input_embeddings()(ids.to(self.device))
@@ -209,7 +194,7 @@ class AvsrModel(nn.Module):
             ModelError: a rate that was not trained, or a modality that the batch has not.
         """
         for rates in {view.rates for view in views}:
-            self.check(rates)
+            self.config.check_rates(rates)
         out = {}
         for kind in ("audio", "video"):
             stream: TokenStream | None = getattr(features, kind)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experts.sizes import whole
+from experts.sizes import real, whole
 
 Form: TypeAlias = Literal["levelled", "plain", "plain-norm"]
 
@@ -60,6 +60,7 @@ class ProjectorConfig:
         for name, span in (("context", self.context), ("reach", self.reach)):
             if span % 2 == 0:
                 raise ValueError(f"{name} must be odd and at least 1, got {span}")
+        real(dropout=self.dropout)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie between 0 and 1")
         if self.per not in ("rate", "modality"):

@@ -24,7 +24,7 @@ from experts.kernel import (
     pack,
 )
 from experts.single import Rows, lay_rows, mix_one
-from experts.sizes import whole
+from experts.sizes import real, whole
 
 Balance: TypeAlias = Literal["paper", "bias", "none"]
 Routers: TypeAlias = Literal["shared", "scale"]
@@ -71,10 +71,9 @@ class MomeConfig:
         whole(0, shared=self.shared, top_k=self.top_k)
         if not 1 <= self.top_k <= self.routed:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and routed={self.routed}")
-        if not math.isfinite(self.alpha):
-            raise ValueError(f"alpha={self.alpha} must be finite")
-        if not 0 < self.balance_step < math.inf:
-            raise ValueError(f"balance_step={self.balance_step} must be positive and finite")
+        real(alpha=self.alpha, balance_step=self.balance_step)
+        if self.balance_step <= 0:
+            raise ValueError(f"balance_step={self.balance_step} must be positive")
         for name, kind in (
             ("placement", Placement),
             ("renorm", Renorm),

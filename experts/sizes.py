@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -20,6 +21,20 @@ def whole(least: int, **values: object) -> None:
             raise ValueError(f"{name}={value!r} must be a whole number")
         if value < least:
             raise ValueError(f"{name}={value} must be at least {least}")
+
+
+def real(**values: object) -> None:
+    """Refuse sizes that are not finite numbers.
+
+    Args:
+        values: by name.
+
+    Raises:
+        ValueError: with the name and what was given.
+    """
+    for name, value in values.items():
+        if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+            raise ValueError(f"{name}={value!r} must be a finite number")
 
 
 def low_rank(rank: int, alpha: int, targets: Sequence[str]) -> tuple[str, ...]:

@@ -48,8 +48,9 @@ class TowerLora:
         object.__setattr__(self, "targets", tuple(given))
         if not self.targets:
             raise ValueError("targets names no projection")
-        if type(self.rank) is not int or self.rank < 1 or not self.alpha > 0:
-            raise ValueError(f"rank {self.rank!r} must be 1 or more, alpha {self.alpha!r} above 0")
+        number = type(self.alpha) in (int, float) and 0 < self.alpha < math.inf
+        if type(self.rank) is not int or self.rank < 1 or not number:
+            raise ValueError(f"rank={self.rank!r} must be 1 or more, alpha={self.alpha!r} above 0")
 
 
 class _Bottleneck(nn.Module):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -24,7 +25,25 @@ from avsr.train.objective import Objective
 
 SUITES = Path(__file__).resolve().parents[1] / "recipes" / "results" / "suites"
 EVERY = 50  # steps between checkpoints
-_LINE = {"title", "kind", "seeds", "pairs", "cost", "set", "same_as"}
+_PARTS: Mapping[str, Any] = {
+    "name": str,
+    "steps": int,
+    "seeds": list,
+    "recipe": dict,
+    "learning_rates": dict,
+    "evaluation": dict,
+    "baselines": list,
+    "runs": dict,
+}
+_LINE: Mapping[str, Any] = {
+    "title": str,
+    "kind": str,
+    "seeds": int,
+    "pairs": str,
+    "cost": (int, float),
+    "set": dict,
+    "same_as": str,
+}
 
 
 @dataclass(frozen=True)
@@ -187,7 +206,8 @@ def read_suite(name: str | Path, steps: int | None = None) -> Suite:
         steps: instead of the file's own.
 
     Raises:
-        ConfigError: no such suite, or a line that makes no run.
+        ConfigError: no such suite, a part of it that is lacking or of another kind, or a line that
+            makes no run.
     """
     path = Path(name) if str(name).endswith(".yaml") else SUITES / f"{name}.yaml"
     try:
@@ -196,19 +216,51 @@ def read_suite(name: str | Path, steps: int | None = None) -> Suite:
         known = ", ".join(sorted(p.stem for p in SUITES.glob("*.yaml")))
         todo = f"There are {known}."
         raise ConfigError(f"no readable suite: {error}", where=str(path), todo=todo) from error
+    _check_parts(data, str(path))
     own = data["steps"]
     if steps is not None:
         data["steps"] = steps
+    if data["steps"] < 1:
+        raise ConfigError(f"{data['steps']} steps train nothing", where=str(path))
     suite = Suite(data["name"], data, data["steps"], tuple(_lines(data)), data["steps"] != own)
     for run in suite.runs():
         suite.recipe(run, "unused")
     return suite
 
 
+def _check_parts(data: Any, where: str) -> None:
+    """Refuse what is no suite before any of it is used."""
+    wrong = _wrong_kinds(data, _PARTS, needed=_PARTS)
+    if not wrong:
+        for kind, told in data["learning_rates"].items():
+            rate = told.get("lr") if isinstance(told, dict) else told
+            if type(rate) not in (int, float) or not 0 < rate < math.inf:
+                wrong[f"learning_rates.{kind}"] = rate
+        if not data["seeds"] or not all(type(seed) is int for seed in data["seeds"]):
+            wrong["seeds"] = data["seeds"]
+    if wrong:
+        raise ConfigError(f"no suite: it says {wrong}", where=where)
+
+
+def _wrong_kinds(told: Any, kinds: Mapping[str, Any], *, needed: Iterable[str]) -> dict[str, Any]:
+    """What is of another kind, or lacks and is needed (then None)."""
+    if not isinstance(told, dict):
+        return {"settings": told}
+    wanted = {key: kind for key, kind in kinds.items() if key in told or key in needed}
+    return {
+        key: told.get(key)
+        for key, kind in wanted.items()
+        if not isinstance(told.get(key), kind) or isinstance(told.get(key), bool)
+    }
+
+
 def _lines(data: Mapping[str, Any]) -> list[Line]:
     out = []
     for name, told in data["runs"].items():
-        unknown = sorted(set(told) - _LINE)
+        wrong_kinds = _wrong_kinds(told, _LINE, needed=("title", "kind"))
+        if wrong_kinds:
+            raise ConfigError(f"a run of the suite says {wrong_kinds}", where=name)
+        unknown = sorted(set(told) - set(_LINE))
         wrong = {"same_as": told.get("same_as", name) not in data["runs"]}
         wrong |= {"kind": told.get("kind") not in data["learning_rates"]}
         wrong |= {"pairs": told.get("pairs", "all") not in ("all", "each")}

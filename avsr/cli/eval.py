@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> int:
     older = None if args.against is None else _older(args)
     options = _options(args)  # before the model: a wrong file of damage or noise is told at once
     noise = None if args.noise is None else _noise(args.noise)
-    recogniser = load(args)
+    recogniser = load(args, args.rates or ())
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
     rows = _rows(recogniser, items, args, options, noise)

@@ -11,7 +11,11 @@ from avsr.cli.outcome import SETUP, USAGE
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from avsr.api import Recogniser
+    from avsr.config import AvsrConfig
+    from avsr.rates import Rates
 
 __all__ = ["add_compress", "add_ctc_weight", "add_hotwords", "add_model", "load", "offline"]
 
@@ -103,15 +107,30 @@ def _share(text: str) -> float:
     return share
 
 
-def load(args: argparse.Namespace) -> Recogniser:
+def _check_rates(config: AvsrConfig, rates: Iterable[Rates]) -> None:
+    """Refuse rates that were not trained, as the usage error that they are."""
+    try:
+        for pair in rates:
+            config.check_rates(pair)
+    except AvsrError as error:
+        error.exit_code = USAGE
+        raise
+
+
+def load(args: argparse.Namespace, rates: Iterable[Rates] = ()) -> Recogniser:
     """Load the model that `add_model`'s options name.
+
+    Args:
+        args: options of `add_model`, `add_compress`, `add_hotwords`.
+        rates: that will be asked for; one that was not trained is refused before weights are read.
 
     Raises:
         AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
     """
     # First: it hides a torchaudio that would break transformers.
-    from avsr.loading import load_model
+    from avsr.loading import load_model, model_folder
 
+    from avsr.checkpoint import read_config  # isort: skip
     from transformers.utils import logging  # isort: skip
 
     if getattr(args, "threads", None) is not None:
@@ -121,15 +140,15 @@ def load(args: argparse.Namespace) -> Recogniser:
 
     logging.disable_progress_bar()  # ours is the only one, and warnings go into the transcript
     logging.set_verbosity_error()
+    local = args.local_files_only or offline()
     try:
+        _check_rates(read_config(model_folder(args.model, local))[0], rates)
         recogniser = load_model(
-            args.model,
-            device=args.device,
-            dtype=args.dtype,
-            local_files_only=args.local_files_only or offline(),
+            args.model, device=args.device, dtype=args.dtype, local_files_only=local
         )
     except AvsrError as error:
-        error.exit_code = SETUP
+        if error.exit_code != USAGE:
+            error.exit_code = SETUP
         raise
     if getattr(args, "ctc_weight", None) and recogniser.alignment is None:
         what = f"{args.model} has no CTC of its projectors, so --ctc-weight would do nothing"

@@ -20,6 +20,7 @@ from avsr.cli.options import add_option, commas, count
 from avsr.cli.outcome import FAILED, OK, USAGE, guarded, one_line
 from avsr.cli.outputs import Outputs, template
 from avsr.cli.progress import Progress
+from avsr.cli.rates import add_rates, asked_rates, contrary
 from avsr.cli.roi import check_film, save_view, track
 from avsr.errors import AvsrError
 from avsr.transcript import Transcript, Word
@@ -70,14 +71,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "a", "v", "av"],
         help="streams to use: sound, lips or both; auto takes what the file has (default: auto)",
     )
-    add_option(
-        parser,
-        "--rate",
-        choices=["fine", "coarse"],
-        help="as many tokens as the model was trained for, or as few (default: fine)",
-    )
-    add_option(parser, "--audio-rate", type=count, metavar="N", help="sound frames a token (50 Hz)")
-    add_option(parser, "--video-rate", type=count, metavar="N", help="lip frames a token (25 Hz)")
+    add_rates(parser)
     add_compress(parser)
     add_hotwords(parser)
     add_option(
@@ -231,12 +225,9 @@ def _formats(args: argparse.Namespace) -> tuple[str, ...]:
 
 def _usage(args: argparse.Namespace, sources: Sequence[Source], outputs: Outputs) -> str | None:
     """What is wrong with the command line, or None."""
-    if args.rate is not None and (args.audio_rate is not None or args.video_rate is not None):
-        return "give --rate, or --audio-rate and --video-rate, not both"
-    if args.modality == "a" and args.video_rate is not None:
-        return "--video-rate has no meaning with --modality a"
-    if args.modality == "v" and args.audio_rate is not None:
-        return "--audio-rate has no meaning with --modality v"
+    contrary_rates = contrary(args)
+    if contrary_rates is not None:
+        return contrary_rates
     if args.save_roi is not None and (len(sources) > 1 or args.modality == "a"):
         return "--save-roi films the mouth of one input, where lips are read"
     check_film(args.save_roi, sources[0].name)
@@ -296,7 +287,8 @@ class _Call:
         if not able:
             return worst
         self.progress.show("loading the model")
-        recogniser = load(self.args)
+        rates = asked_rates(self.args)
+        recogniser = load(self.args, [] if rates is None else [rates])
         for first in range(0, len(able), self.args.batch_size):
             batch = able[first : first + self.args.batch_size]
             self.progress.show(", ".join(Path(source.name).name for source in batch))
@@ -308,15 +300,12 @@ class _Call:
     def _recognise(
         self, recogniser: Recogniser, batch: Sequence[Source]
     ) -> Sequence[Transcript | AvsrError]:
-        from avsr.rates import Rates
-
         args = self.args
-        given = args.audio_rate is not None or args.video_rate is not None
         try:
             return recogniser.transcribe(
                 [str(source.path) for source in batch],
                 modality=args.modality,
-                rates=Rates(audio=args.audio_rate, video=args.video_rate) if given else None,
+                rates=asked_rates(args),
                 rate="fine" if args.rate is None else args.rate,
                 roi=args.roi,
                 clip=clip_options(args),

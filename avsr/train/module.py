@@ -189,7 +189,7 @@ class AvsrTask(lightning.LightningModule):
         self, pairs: Sequence[Rates], weights: Sequence[float], rng: np.random.Generator
     ) -> int:
         """Index of a rate pair, by its own weight and its audio rate's."""
-        chances = np.array(self._pair_weights(pairs))
+        chances = np.array(self._pair_weights(pairs), dtype=float)
         if weights:
             by_rate = dict(zip(self.model.rates["audio"], weights, strict=True))
             chances *= [by_rate.get(p.audio, 1.0) for p in pairs]  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from avsr.config import AvsrConfig
 from avsr.rates import Rates
+from avsr.views import task_of
 from experts import Task
 
 Matryoshka = Literal["all", "sample"]
@@ -67,11 +68,11 @@ class Objective:
             ("tasks", tuple(self.tasks.values())),
             ("rate_weights", self.rate_weights),
             ("sound_rate_weights", self.sound_rate_weights),
-            ("pair_weights", tuple(self.pair_weights.values())),
         ):
             _natural(name, *chances)
             if chances and not any(chances):
                 raise ValueError(f"{name} are all 0")
+        _natural("pair_weights", *self.pair_weights.values())
         _natural("balance, distil and ctc", self.balance, self.distil, self.ctc)
         _natural("phrases", self.phrases)
         for name, chance in (("misled", self.misled), ("slips", self.slips)):
@@ -87,7 +88,8 @@ class Objective:
         """Refuse what a model has no rates for.
 
         Raises:
-            ValueError: another number of weights than audio rates, a pair or projector it has not.
+            ValueError: another number of weights than audio rates, a pair or projector it has not,
+                a task whose rate pairs have no weight.
         """
         for name in ("rate_weights", "sound_rate_weights"):
             given = len(getattr(self, name))
@@ -101,6 +103,27 @@ class Objective:
             unknown = sorted(set(chosen) - set(known))
             if unknown:
                 raise ValueError(f"{name}: the model has no {unknown}, but {', '.join(known)}")
+        for task, chance in self.tasks.items():
+            if chance > 0:
+                self._check_weights(task, config)
+
+    def _check_weights(self, task: Task, config: AvsrConfig) -> None:
+        """Refuse a task that is wanted and whose rate pairs are not."""
+        pairs = [Rates(row.audio, row.video) for row in config.scales]
+        own = [pair for pair in pairs if task_of(pair) == task]
+        for name in ("rate_weights", "sound_rate_weights")[: 1 + (task == "a")]:
+            given = getattr(self, name)
+            by_rate = dict(zip(config.audio_rates, given, strict=True)) if given else {}
+            chances = [
+                self.pair_weights.get(str(pair), 1.0)
+                * (1.0 if pair.audio is None else by_rate.get(pair.audio, 1.0))
+                for pair in own
+            ]
+            if own and not any(chances):
+                raise ValueError(
+                    f"task {task} has a chance above 0, but by pair_weights and {name} none of its "
+                    f"rate pairs has: {'; '.join(map(str, own))}"
+                )
 
 
 def _natural(name: str, *values: float) -> None:
@@ -121,6 +144,9 @@ class Schedule:
         warmup: steps of linear warm-up.
         steps: length of the cosine, steps.
         floor: share of the peak at the end.
+
+    Raises:
+        ValueError: a number that makes no schedule.
     """
 
     lr: float = 1e-3
@@ -130,8 +156,20 @@ class Schedule:
     steps: int = 1000
     floor: float = 0.02
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("lr", "projector_lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        _natural("weight_decay", self.weight_decay)
+        _natural("warmup", self.warmup)
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor={self.floor} is a share of the peak, from 0 to 1")
+
     def at(self, step: int) -> float:
         """Share of the peak at a step."""
-        done = min(1.0, step / max(1, self.steps))
+        done = min(1.0, step / self.steps)
         cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
         return cosine * min(1.0, (step + 1) / max(1, self.warmup))

@@ -108,3 +108,25 @@ def test_unknown_keys_are_named():
 def test_values_that_make_no_model_are_refused(data, message):
     with pytest.raises(ConfigError, match=message):
         AvsrConfig.from_dict(data)
+
+
+@pytest.mark.parametrize("part", ["projector", "mome", "lora"])
+@pytest.mark.parametrize("given", [None, "wide", 3])
+def test_parts_that_are_no_sizes_are_refused(part, given):
+    with pytest.raises(ConfigError, match=f"{part} must name sizes"):
+        AvsrConfig.from_dict({part: given})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"mome": {"alpha": "1"}}, "mome .*alpha='1' must be a finite number"),
+        ({"mome": {"alpha": True}}, "alpha=True"),
+        ({"mome": {"balance_step": "a"}}, "balance_step='a'"),
+        ({"projector": {"dropout": "0"}}, "projector .*dropout='0'"),
+        ({"tower_lora": {"audio": {"alpha": "2"}}}, "tower_lora .*alpha='2'"),
+    ],
+)
+def test_text_for_a_number_is_refused_by_its_name(sizes, told):
+    with pytest.raises(ConfigError, match=told):
+        AvsrConfig.from_dict(sizes)

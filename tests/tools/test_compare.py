@@ -126,6 +126,9 @@ def test_all_runs_meet_the_same_clips_for_as_many_steps(tool):
         ({"kind": "moem"}, "moem"),
         ({"colour": 1}, "colour"),
         ({"seeds": 3}, "seeds"),
+        ({"seeds": "2"}, "says {'seeds': '2'}"),
+        ({"title": None}, "says {'title': None}"),
+        ({"set": ["mome"]}, "says {'set': \\['mome'\\]}"),
         ({"same_as": "nothing"}, "nothing"),
         ({"set": {"model": {"model": {"mome": {"top_k": 9}}}}}, "top_k=9"),
         ({"set": {"model": {"model": {"method": "moem"}}}}, "unknown method 'moem'"),
@@ -138,6 +141,34 @@ def test_suites_that_make_no_run_are_refused_at_once(tool, home, tmp_path, chang
     path = write_suite(tmp_path / "wrong.yaml", recipe, runs=runs)
     with pytest.raises(ConfigError, match=message):
         tool("compare_suite").read_suite(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": None}, "'steps': None"),
+        ({"steps": 0}, "0 steps"),
+        ({"seeds": []}, "'seeds'"),
+        ({"seeds": ["0"]}, "'seeds'"),
+        ({"learning_rates": {"mome": {"lr": "fast"}}}, "'learning_rates.mome': 'fast'"),
+        ({"learning_rates": {"mome": {"lr": -1}}}, "'learning_rates.mome': -1"),
+        ({"runs": {"one": None}}, "'settings': None"),
+        ({"runs": []}, "'runs'"),
+    ],
+    ids=str,
+)
+def test_files_that_are_no_suite_are_refused_at_once(tool, home, tmp_path, change, message):
+    recipe = yaml.safe_load(home.recipe("base").read_text())
+    path = write_suite(tmp_path / "wrong.yaml", recipe, **change)
+    with pytest.raises(ConfigError, match=message):
+        tool("compare_suite").read_suite(path)
+    path.write_text("")
+    assert tool("compare").main(["--suite", str(path), "--dry-run"]) == 1
+
+
+def test_no_steps_are_refused(tool, tiny, tmp_path):
+    with pytest.raises(ConfigError, match="0 steps"):
+        tool("compare_suite").read_suite(tmp_path / "tiny.yaml", steps=0)
 
 
 def test_unknown_suites_and_runs_are_refused_by_name(tool, tiny):

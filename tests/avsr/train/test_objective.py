@@ -8,7 +8,7 @@ import torch
 from avsr.cli import main
 from avsr.rates import Rates
 from avsr.train.module import AvsrTask
-from avsr.train.objective import Objective
+from avsr.train.objective import Objective, Schedule
 from avsr.views import View
 from tests.avsr.train.test_ddp import part
 
@@ -49,6 +49,9 @@ def test_what_cannot_be_minimised_is_refused(given, told):
         ({"sound_rate_weights": (1.0, 1.0, 1.0)}, "sound_rate_weights are 3, the audio rates 2"),
         ({"pair_weights": {"4,3": 1.0}}, "the model has no ['4,3'], but 4,none, 16,none"),
         ({"ctc_rates": ("audio_7",)}, "the model has no ['audio_7'], but audio_4"),
+        ({"pair_weights": dict.fromkeys(["4,none", "16,none"], 0)}, "task a has a chance"),
+        ({"pair_weights": {"4,2": 0, "4,5": 0}, "rate_weights": (1.0, 0.0)}, "task av has"),
+        ({"pair_weights": {"4,none": 0}, "sound_rate_weights": (1.0, 0.0)}, "sound_rate_weights"),
     ],
 )
 def test_what_the_model_has_not_is_refused(home, given, told):
@@ -76,9 +79,9 @@ def test_a_wrong_recipe_is_an_error_of_a_line(home, capsys, words, told):
 
 def test_pair_weights_weigh_the_loss_where_all_is_read_and_the_chance_where_one_is(home):
     weights = {"4,2": 3.0, "4,5": 0.0, "16,2": 0.0, "16,5": 0.0}
-    drawn = AvsrTask(
-        home.config(), Objective(tasks={"av": 1.0}, pair_weights=weights), dtype="float32"
-    )
+    whole = {pair: int(weight) for pair, weight in weights.items()}  # as YAML may have it
+    sampled = Objective(tasks={"av": 1.0}, pair_weights=whole, rate_weights=(0.7, 1.3))
+    drawn = AvsrTask(home.config(), sampled, dtype="float32")
     batch = part([0, 1], lips=2)
     views = {v.rates for d in range(20) for v in drawn.views(part([0, 1], lips=2, draw=d))}
     assert views == {Rates(4, 2)}
@@ -90,3 +93,27 @@ def test_pair_weights_weigh_the_loss_where_all_is_read_and_the_chance_where_one_
     with torch.no_grad():
         alone = task.model(batch.features, finest, batch.texts, balance=0.0).text
     torch.testing.assert_close(total.detach(), alone * 3 / 4, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lr": NAN},
+        {"lr": 0.0},
+        {"projector_lr": -1e-3},
+        {"weight_decay": -0.1},
+        {"warmup": -5},
+        {"steps": 0},
+        {"floor": 2.0},
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_schedule_are_refused(given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        Schedule(**given)
+
+
+def test_a_task_that_is_not_wanted_may_have_no_weight(home):
+    weights = dict.fromkeys(["4,none", "16,none"], 0)
+    Objective(tasks={"a": 0.0, "av": 1.0}, pair_weights=weights).check(home.config())
+    Objective(pair_weights={"16,5": 0}).check(home.config())
