@@ -110,8 +110,18 @@ class AvsrModel(nn.Module):
         """As torch's; the frozen parts, which torch does not know, come along to a device.
 
         A trainer moves a model by `to`; the dtype of the frozen parts stays what they were loaded
-        in.
+        in, and that of the trained parts float32: they are master weights.
+
+        Raises:
+            ModelError: another dtype is asked for.
         """
+        dtype = fn(torch.empty(0)).dtype
+        if dtype != torch.float32:
+            raise ModelError(
+                f"trained parts stay in float32, not in {str(dtype).removeprefix('torch.')}",
+                todo="Load the frozen parts in it, by load_model(dtype=...), or train at precision "
+                '"bf16-mixed".',
+            )
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = next(self.parameters()).device
         for part in (*self._llm, *(self._towers or ())):

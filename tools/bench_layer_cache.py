@@ -26,6 +26,7 @@ from bench_takes import RATE, chosen
 from layer_cache import LayerCache, Policy, spoken, whole_pass
 from torch import Tensor
 
+from avsr.cli.outcome import guarded
 from avsr.loading import load_model
 from avsr.prepare import Prepared
 from avsr.rates import Rates
@@ -164,4 +165,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -26,6 +26,7 @@ import torch
 from paired import Clock, calls_for, ratio, rounds
 from rivals import WIDTHS, DenseLora, Loop, Width, awaken, check_equal, lora_rank
 
+from avsr.cli.outcome import guarded
 from avsr.precision import choose_dtype
 from avsr.writers import write_atomic
 from experts import MomeConfig, MomeLayer
@@ -251,4 +252,4 @@ def _whole(args: argparse.Namespace, wanted: Sequence[torch.dtype]) -> list[dict
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

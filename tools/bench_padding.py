@@ -20,6 +20,7 @@ from bench_compress import RESULTS
 from bench_takes import chosen
 
 from avsr.baseline import WhisperBaseline, spell_digits
+from avsr.cli.outcome import guarded
 from avsr.score import score
 from avsr.weights import resolve
 from avsr.writers import write_atomic
@@ -101,4 +102,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
+from avsr.cli.outcome import guarded
 from avsr.confidence import Calibration, calibration_error
 from avsr.manifest import read_manifest
 from avsr.normalize import normalizer
@@ -175,4 +176,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from avsr.cli.outcome import guarded
 from avsr.eval_plots import PLOTS, plots
 from avsr.writers import write_atomic
 
@@ -38,4 +39,4 @@ def main(words: Iterable[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -23,6 +23,7 @@ from pathlib import Path
 import av
 import av.stream
 
+from avsr.cli.outcome import guarded
 from avsr.manifest import Item, read_manifest
 
 HEAD = "| minutes | peak MB | seconds | of the shortest |\n|---:|---:|---:|---:|"
@@ -121,4 +122,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -3,7 +3,7 @@
 Data: manifests -> Loader of Batch for fit, validate, test and predict.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -103,7 +103,21 @@ class SpeechData(lightning.LightningDataModule):
         return {"audio_tower": store.audio_tower, "video_tower": store.video_tower}
 
     def setup(self, stage: str) -> None:
-        """Read the manifests and open the towers."""
+        """Read the manifests and open the towers.
+
+        Raises:
+            ConfigError: a clip that is fitted in one manifest and held out in another.
+        """
+        fitted = {i.path.resolve() for c in self.corpora for i in _items(c, "train")}
+        for corpus in self.held_out:
+            for item in (*_items(corpus, "validation"), *_items(corpus, "test")):
+                if item.path.resolve() in fitted:
+                    raise ConfigError(
+                        f"clip {item.id!r} is in the split {item.split!r} here, and another "
+                        "manifest fits it",
+                        where=corpus.manifest,
+                        todo="Give each clip the same split in every manifest.",
+                    )
         self.tokenizer = load_tokenizer(resolve(self.language_model))
         self.store()
 
@@ -112,7 +126,7 @@ class SpeechData(lightning.LightningDataModule):
         fitted = split == "train"
         entries: list[tuple[Item, tuple[Variant, ...]]] = []
         for corpus in corpora:
-            chosen = read_manifest(corpus.manifest, _keeps(corpus, split))
+            chosen = _items(corpus, split)
             variants = corpus.ways if fitted else (Variant(),)
             entries += [(item, variants) for item in chosen] * (corpus.repeat if fitted else 1)
         if not entries:
@@ -173,17 +187,18 @@ class SpeechData(lightning.LightningDataModule):
         jobs = [
             (item, variant)
             for corpus in self.corpora
-            for item in read_manifest(corpus.manifest, _keeps(corpus, "train"))
+            for item in _items(corpus, "train")
             for variant in corpus.ways
         ]
         for corpus in self.held_out:
-            chosen = read_manifest(corpus.manifest, _keeps(corpus, "validation"))
-            jobs += [(item, Variant()) for item in chosen]
+            jobs += [(item, Variant()) for item in _items(corpus, "validation")]
         for item, variant in jobs:
             store.warm(item, variant)
 
 
-def _keeps(corpus: Corpus, split: str) -> Callable[[Item], bool]:
+def _items(corpus: Corpus, split: str) -> list[Item]:
+    """Clips of a corpus in a split."""
+
     def keeps(item: Item) -> bool:
         named = not corpus.corpora or item.corpus in corpus.corpora
         return (
@@ -192,4 +207,4 @@ def _keeps(corpus: Corpus, split: str) -> Callable[[Item], bool]:
             and (not corpus.speakers or item.speaker in corpus.speakers)
         )
 
-    return keeps
+    return read_manifest(corpus.manifest, keeps)

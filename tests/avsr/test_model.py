@@ -113,7 +113,7 @@ def test_the_frozen_llm_is_bit_equal_after_training(kind, clips, transcripts):
 def test_the_frozen_llm_follows_to_a_device_and_keeps_its_dtype(kind):
     llm = tiny_llm(kind).bfloat16()
     model = tiny_model(kind, llm=llm)
-    model.to(torch.float64)
+    model.to(torch.float32)  # as a trainer of full precision says it
     assert {p.dtype for p in llm.parameters()} == {torch.bfloat16}
     model.to("meta")  # as a trainer moves it to a GPU
     assert {p.device.type for p in (*model.parameters(), *llm.parameters())} == {"meta"}
@@ -359,3 +359,13 @@ def test_one_projector_for_stacks_of_several_widths_is_refused():
             compress={"name": "stack"},
             projector=ProjectorConfig(per="modality"),
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_trained_parts_in_another_dtype_are_refused_and_stay(dtype):
+    model = tiny_model("llama")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ModelError, match="stay in float32"):
+        model.to(dtype)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert model.to("cpu") is model.float() is model
