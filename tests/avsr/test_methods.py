@@ -11,12 +11,15 @@ from avsr.checkpoint import build_model, read_config
 from avsr.config import AvsrConfig
 from avsr.decode import DecodeOptions, decode
 from avsr.errors import ConfigError, ModelError
+from avsr.projector import ProjectorConfig
 from avsr.rates import Rates
 from avsr.views import View
 from experts import METHODS, LoraConfig, Row
 from tests.tiny import ByteTokenizer, awaken, tiny_llm, tiny_model
 
+SMOP = ProjectorConfig(width=6, dropout=0.0, experts=4, top_k=2)  # whose experts are projectors
 CASES = [*((name, {}) for name in METHODS), ("mome", {"routers": "scale", "placement": "task"})]
+CASES += [("lora", {"smop": "smop"})]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *case[1].values()]))
@@ -24,7 +27,8 @@ def model(request):
     method, settings = request.param
     model = tiny_model(
         method=method,
-        settings=settings,
+        settings={k: v for k, v in settings.items() if k != "smop"},
+        projector=SMOP if "smop" in settings else ProjectorConfig(width=6, dropout=0.0),
         lora=LoraConfig(rank=3, alpha=6),
         audio_rates=(4, 16),
         video_rates=(2, 5),

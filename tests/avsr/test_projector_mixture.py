@@ -48,6 +48,20 @@ def test_like_experts_are_one_projector(mixture, stream):
     torch.testing.assert_close(mixture(*stream), mixture.experts[0](*stream))
 
 
+def test_experts_and_their_router_may_change_places(mixture, stream):
+    said = mixture(*stream)
+    order = [2, 0, 3, 1]
+    state = {k: v.clone() for k, v in mixture.state_dict().items()}
+    with torch.no_grad():
+        mixture.router.weight.copy_(state["router.weight"][order])
+    assert not torch.allclose(mixture(*stream), said)  # the router alone does not do
+    for place, source in enumerate(order):
+        part = f"experts.{source}."
+        own = {k.removeprefix(part): v for k, v in state.items() if k.startswith(part)}
+        mixture.experts[place].load_state_dict(own)
+    torch.testing.assert_close(mixture(*stream), said)
+
+
 def test_padding_reaches_nothing(mixture, stream):
     x, mask = stream
     mixture.train()

@@ -249,3 +249,21 @@ def test_parameter_counts_match_the_paper(hidden, layers, rank, active, stored):
 def test_wrong_numbers_are_refused_by_name(wrong, named):
     with pytest.raises(ValueError, match=named):
         MomeConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "layers", "printed"), [(2048, 16, 0.9), (3072, 28, 2.3), (4096, 32, 3.5)]
+)
+def test_the_rows_of_rank_1_are_of_15_experts(hidden, layers, printed):
+    """The paper labels them 23/4, whose counts they are not; 15/3 with one shared has them."""
+    fewer, named = MomeConfig(routed=15, top_k=3, rank=1), MomeConfig(rank=1)
+    assert layers * fewer.active(hidden) / 1e6 == pytest.approx(printed, abs=0.05)
+    assert layers * named.active(hidden) / 1e6 > printed + 0.3
+
+
+def test_one_expert_of_48_is_what_a_bottleneck_of_48_is():
+    """Table 3, row 1 (3B): 8.3 to 8.4 million, with or without a router that has no choice."""
+    alone = MomeConfig(routed=1, shared=0, top_k=1, rank=48)
+    assert 28 * alone.active(3072) / 1e6 == pytest.approx(8.43, abs=0.01)
+    assert 28 * (alone.active(3072) - 3072) / 1e6 == pytest.approx(8.34, abs=0.01)
+    assert alone.active(3072) == alone.stored(3072)
