@@ -141,7 +141,7 @@ def plan(places: Sequence[Place], out: Path, suite: Suite) -> Iterator[str]:
             continue
         learning, reading = expected.training(place), expected.evaluation(place)
         total += learning + reading
-        steps = f"{place.steps_done} of {suite.steps} steps done"
+        steps = f"{place.steps_done} of {place.steps} steps done"
         yield f"{place.run.name}: {steps}, {learning / 60:.0f} + {reading / 60:.0f} min"
     yield f"{len(places)} runs, {total / 3600:.1f} hours to go"
 

@@ -29,7 +29,7 @@ class Guess:
 
     def training(self, place: Place) -> float:
         """Seconds until a run has ended; 0 if it has."""
-        left = place.suite.steps - place.steps_done
+        left = place.steps - place.steps_done
         return (
             0.0 if place.facts is not None else self.start + left * self.step * place.run.line.cost
         )

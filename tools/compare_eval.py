@@ -177,7 +177,7 @@ def head(place: Place, command: Sequence[str]) -> dict[str, Any]:
         "kind": run.line.kind,
         "seed": run.seed,
         "pair": None if run.pair is None else str(run.pair),
-        "steps": place.suite.steps,
+        "steps": place.steps,
         "learning_rate": place.suite.learning_rate(run.line),
         "command": list(command),
         "git_commit": commit(),

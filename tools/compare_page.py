@@ -118,6 +118,7 @@ def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str
     made = len(set(runs) & {r["run"] for r in reports})
     as_told = [r["run"] for r in reports if r["run"] in runs and is_evaluated(r, runs[r["run"]])]
     old = sorted({r["run"] for r in reports} - set(as_told))
+    longer = [f" (`{line.name}` {suite.steps_of(line)})" for line in suite.lines if line.longer > 1]
     noise = "clean"
     if told.get("noise"):
         noise += f" and under `{Path(told['noise']).name}`, which no training heard"
@@ -125,9 +126,9 @@ def _head(suite: Suite, reports: Sequence[Mapping[str, Any]], found: Mapping[str
         f"# Suite `{suite.name}`: MoME and its rivals, side by side",
         "Made by `python tools/compare.py "
         f"--suite {suite.name} --page` from the JSON files beside it.",
-        f"{made} of {len(runs)} runs are in; each has {suite.steps} steps of at most "
-        f"{suite.data['recipe']['data']['max_clips']} clips, from one aligned start, over the same "
-        "clips in the same order. "
+        f"{made} of {len(runs)} runs are in; each has {suite.steps} steps{''.join(longer)} of at "
+        f"most {suite.data['recipe']['data']['max_clips']} clips, from one aligned start, over "
+        "the same clips in the same order. "
         f"Evaluated on the {told['split']} split of `{told['corpus']}` "
         f"({', '.join(map(str, clips)) or 'no'} clips), {noise}; greedy, "
         f"{told['batch_size']} clips at a time.",

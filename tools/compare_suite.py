@@ -41,6 +41,7 @@ _LINE: Mapping[str, Any] = {
     "seeds": int,
     "pairs": str,
     "cost": (int, float),
+    "longer": int,
     "set": dict,
     "same_as": str,
 }
@@ -57,6 +58,7 @@ class Line:
         seeds: how many of the suite's seeds it is trained with.
         fixed: one model for each rate pair, instead of one for all.
         cost: how much longer a step takes than an ordinary one; for planning only.
+        longer: how many times the suite's steps it trains; for a control of equal work.
         changes: what differs from the suite's recipe.
         same_as: the method that it comes to under this suite; then it has no runs of its own.
     """
@@ -67,6 +69,7 @@ class Line:
     seeds: int = 1
     fixed: bool = False
     cost: float = 1.0
+    longer: int = 1
     changes: Mapping[str, Any] = field(default_factory=dict)
     same_as: str | None = None
 
@@ -93,7 +96,7 @@ class Suite:
     Args:
         name: of the suite and of its folder in the cache.
         data: the file as it was read.
-        steps: optimiser steps of every run.
+        steps: optimiser steps of every run but those that are to be longer.
         lines: the methods.
         shortened: its steps are not the file's own.
     """
@@ -123,7 +126,7 @@ class Suite:
             if number < line.seeds and line.same_as is None
             for pair in (self.pairs if line.fixed else [None])
         ]
-        found.sort(key=lambda run: run.line.cost)
+        found.sort(key=lambda run: run.line.cost * run.line.longer)
         known = {name for run in found for name in (run.name, run.line.name)}
         unknown = [name for name in only if name not in known]
         if unknown:
@@ -137,6 +140,10 @@ class Suite:
         """Every rate pair of sound and lips."""
         model = self.data["recipe"]["model"]["model"]
         return [Rates(a, v) for a, v in product(model["audio_rates"], model["video_rates"])]
+
+    def steps_of(self, line: Line) -> int:
+        """Optimiser steps of a method's runs."""
+        return self.steps * line.longer
 
     def learning_rate(self, line: Line) -> float:
         """Peak learning rate of a method's kind."""
@@ -159,7 +166,8 @@ class Suite:
         objective, sizes = model["objective"], model["model"]
         trained = {f"{k}_{r}" for k in ("audio", "video") for r in sizes[f"{k}_rates"]}
         objective["ctc_rates"] = [n for n in objective.get("ctc_rates", []) if n in trained]
-        schedule = {"lr": self.learning_rate(run.line), "steps": self.steps}
+        steps = self.steps_of(run.line)
+        schedule = {"lr": self.learning_rate(run.line), "steps": steps}
         model["schedule"] = {**schedule, **model.get("schedule", {})}
         model["seed"] = out["seed_everything"] = run.seed
         self._check(sizes, objective, run.line.name)
@@ -169,7 +177,7 @@ class Suite:
         kept = {"dirpath": str(folder), "save_last": True, "save_top_k": 0}
         export = {"folder": str(Path(folder) / "model"), "lip_encoder": self.data["lip_encoder"]}
         trainer |= {
-            "max_steps": self.steps,
+            "max_steps": steps,
             "logger": {
                 "class_path": "lightning.pytorch.loggers.CSVLogger",
                 "init_args": {"save_dir": str(folder), "name": "log"},
@@ -177,7 +185,7 @@ class Suite:
             "callbacks": [
                 {
                     "class_path": f"{callbacks}.ModelCheckpoint",
-                    "init_args": {**kept, "every_n_train_steps": min(EVERY, self.steps)},
+                    "init_args": {**kept, "every_n_train_steps": min(EVERY, steps)},
                 },
                 # Its own default is an enum, which LightningCLI cannot write down.
                 {"class_path": f"{callbacks}.Timer", "init_args": {"interval": "step"}},
@@ -264,6 +272,7 @@ def _lines(data: Mapping[str, Any]) -> list[Line]:
         wrong = {"same_as": told.get("same_as", name) not in data["runs"]}
         wrong |= {"kind": told.get("kind") not in data["learning_rates"]}
         wrong |= {"pairs": told.get("pairs", "all") not in ("all", "each")}
+        wrong |= {"longer": told.get("longer", 1) < 1}
         wrong |= {"seeds": not 1 <= told.get("seeds", 1) <= len(data["seeds"])}
         wrong_keys = unknown + [key for key, fault in wrong.items() if fault]
         if wrong_keys:
@@ -277,6 +286,7 @@ def _lines(data: Mapping[str, Any]) -> list[Line]:
                 told.get("seeds", 1),
                 told.get("pairs") == "each",
                 told.get("cost", 1.0),
+                told.get("longer", 1),
                 told.get("set", {}),
                 told.get("same_as"),
             )

@@ -69,9 +69,14 @@ class Place:
         return found if found is not None and found["recipe"] == self.digest else None
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.suite.steps_of(self.run.line)
+
+    @property
     def steps_done(self) -> int:
         """Optimiser steps up to the last checkpoint."""
-        return self.suite.steps if self.facts is not None else _progress(self.folder)[0]
+        return self.steps if self.facts is not None else _progress(self.folder)[0]
 
 
 def fit(words: Sequence[str], log: Path) -> int:
@@ -142,10 +147,10 @@ def train(place: Place, *, clock: Callable[[], float], run_fit: Fit = fit) -> di
         raise AvsrError("the training left no checkpoint", where=str(folder))
     facts = {
         "recipe": place.digest,
-        "steps": place.suite.steps,
-        "train_seconds": seconds * place.suite.steps / steps,
+        "steps": place.steps,
+        "train_seconds": seconds * place.steps / steps,
         "seconds_per_step": seconds / steps,
-        "seconds_to_start": max(0.0, spent - (seconds - before) * place.suite.steps / steps),
+        "seconds_to_start": max(0.0, spent - (seconds - before) * place.steps / steps),
         "resumed": bool(resume),
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

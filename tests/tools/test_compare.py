@@ -84,7 +84,8 @@ def test_every_run_of_the_grid_suite_is_a_recipe_that_the_command_takes(
     out, err = capsys.readouterr()
     assert code in (0, None), err
     told, given = yaml.safe_load(out), yaml.safe_load(path.read_text())
-    assert told["trainer"]["max_steps"] == told["model"]["schedule"]["steps"] == 150
+    steps = told["trainer"]["max_steps"]
+    assert steps == told["model"]["schedule"]["steps"] == 150 * line.longer
     assert told["model"]["schedule"]["lr"] == suite.learning_rate(line)
     assert told["model"]["seed"] == told["seed_everything"] == run.seed
     for key, value in given["model"]["objective"].items():
@@ -99,11 +100,19 @@ def test_every_run_of_the_grid_suite_is_a_recipe_that_the_command_takes(
         assert len(config.scales) == 8
 
 
+def _steps(recipes):
+    for recipe in recipes:
+        assert recipe["trainer"]["max_steps"] == recipe["model"]["schedule"]["steps"]
+        yield recipe["trainer"]["max_steps"]
+
+
 def test_all_runs_meet_the_same_clips_for_as_many_steps(tool):
     suite = tool("compare_suite").read_suite("grid")
     recipes = [suite.recipe(run, ".") for run in suite.runs()]
     assert len({json.dumps(r["data"]) for r in recipes}) == 1
-    assert {r["trainer"]["max_steps"] for r in recipes} == {150}
+    longer = {run.line.name: n for run, n in zip(suite.runs(), _steps(recipes), strict=True)}
+    assert {name for name, steps in longer.items() if steps != 150} == {"mome-longer"}
+    assert longer["mome-longer"] == 8 * 150  # the rates that mome-all reads in a step
     mixed = yaml.safe_load((GRID.parents[2] / "mixed" / "fit.yaml").read_text())["data"]
     data = recipes[0]["data"]
     assert [data[k] for k in ("noise", "babble", "cache")] == [
@@ -116,8 +125,8 @@ def test_all_runs_meet_the_same_clips_for_as_many_steps(tool):
         counts[run.line.name] = counts.get(run.line.name, 0) + 1
     assert {n for n, count in counts.items() if count == 3} == {"mome-layer", "dense", "mtsk-ss"}
     assert {n for n, count in counts.items() if count == 4} == {"lora", "mome-i"}
-    longest = [run.line.name for run in suite.runs()[-2:]]
-    assert longest == ["mome-all", "mome-distil"]  # they do not keep others waiting
+    longest = [run.line.name for run in suite.runs()[-3:]]
+    assert longest == ["mome-all", "mome-longer", "mome-distil"]  # they do not keep others waiting
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,7 @@ def test_all_runs_meet_the_same_clips_for_as_many_steps(tool):
         ({"kind": "moem"}, "moem"),
         ({"colour": 1}, "colour"),
         ({"seeds": 3}, "seeds"),
+        ({"longer": 0}, "'longer': 0"),
         ({"seeds": "2"}, "says {'seeds': '2'}"),
         ({"title": None}, "says {'title': None}"),
         ({"set": ["mome"]}, "says {'set': \\['mome'\\]}"),
