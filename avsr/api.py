@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
+from avsr.cautions import missed, untrained
 from avsr.chunks import Cutting
 from avsr.compress.pair import parse, replaced
 from avsr.confidence import Calibration, mean, scored_words
@@ -236,7 +237,9 @@ class Recogniser:
         used = hypothesis.read
         timing = {**clip.timing, "language_model": spent}
         total = sum(timing.values())
-        warnings = [*clip.warnings, *self._compression_warnings(clip, rates, used)]
+        notes = (untrained(self.facts, task_of(rates)), self.compression_note)
+        warnings = [*clip.warnings, *(note for note in notes if note is not None)]
+        warnings += missed(clip, rates, used)
         if hypothesis.truncated:
             warnings.append(
                 f"the transcript was cut after {len(hypothesis.token_ids)} tokens; "
@@ -279,18 +282,6 @@ class Recogniser:
                 **clip.source,
             },
         )
-
-    def _compression_warnings(
-        self, clip: Prepared, rates: Rates, used: Mapping[str, int]
-    ) -> list[str]:
-        """What must be said of a compressor that is not the model's, or misses its budget."""
-        out = [] if self.compression_note is None else [self.compression_note]
-        for kind in ("audio", "video"):
-            rate = getattr(rates, kind)
-            asked = _count(getattr(clip, kind), rate)
-            if used[kind] != asked:
-                out.append(f"{kind} rate {rate} stands for {asked} tokens, {used[kind]} were made")
-        return out
 
     def transcribe(
         self,
@@ -391,8 +382,3 @@ def _stream(rows: Sequence[Tensor | None], hz: float) -> TokenStream | None:
     if not real:
         return None
     return TokenStream.from_rows([real[0][:0] if row is None else row for row in rows], hz)
-
-
-def _count(features: Tensor | None, rate: int | None) -> int:
-    """Tokens of a stream at a rate."""
-    return 0 if features is None or rate is None else -(-len(features) // rate)

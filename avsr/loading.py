@@ -56,6 +56,8 @@ def load_model(
         audio_tower, video_tower = loaded.towers or load_towers(
             loaded.config, folder, facts.get("frozen")
         )
+    told = facts.get("training", {})
+    known = {"trained_tasks": list(told["tasks"])} if told.get("tasks") else {}
     audio_tower.to(chosen)
     for part in (video_tower, alignment):
         if part is not None:
@@ -64,6 +66,7 @@ def load_model(
         "name": str(model),
         "language_model": loaded.config.language_model,
         "trained_rates": {k: list(v) for k, v in loaded.rates.items()},
+        **known,
         "dtype": str(next(loaded.llm.parameters()).dtype).removeprefix("torch."),
         "format": facts["avsr_format"],
         "confidence": "raw" if calibration is None else "calibrated",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avsr.cautions import untrained
 from avsr.cli.eval_files import add_files, homeless, peak, write_files
 from avsr.cli.eval_table import listing, title
 from avsr.cli.model import add_compress, add_ctc_weight, add_hotwords, add_model, load, offline
@@ -144,6 +145,9 @@ def _run(args: argparse.Namespace) -> int:
     recogniser = load(args, args.rates or ())
     if args.compress is not None and recogniser.compression_note is not None and not args.quiet:
         print(f"avsr eval: {recogniser.compression_note}", file=sys.stderr)
+    for note in dict.fromkeys(untrained(recogniser.facts, task) for task in args.tasks):
+        if note is not None and not args.quiet:
+            print(f"avsr eval: {note}", file=sys.stderr)
     rows = _rows(recogniser, items, args, options, noise)
     print(listing(rows))
     print(f"peak memory {peak() / 1e6:.0f} MB")

@@ -204,5 +204,8 @@ def _of_ours(told: Mapping[str, Any]) -> list[str]:
     lines.append(f"{'trained':<12}{told['parameters']['trained']:,} parameters")
     lines.append(f"{'':<12}model.safetensors {told['trained_sha256']}")
     lines.append(f"{'licence':<12}{told['licence'] or 'not told'}, of what was trained")
-    training = ", ".join(f"{key} {value}" for key, value in told["training"].items())
+    training = ", ".join(
+        f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in told["training"].items()
+    )
     return [*lines, f"{'training':<12}{training}"] if training else lines

@@ -11,10 +11,9 @@ from avsr.cli.outcome import SETUP, USAGE
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from avsr.api import Recogniser
-    from avsr.config import AvsrConfig
     from avsr.rates import Rates
 
 __all__ = ["add_compress", "add_ctc_weight", "add_hotwords", "add_model", "load", "offline"]
@@ -107,8 +106,12 @@ def _share(text: str) -> float:
     return share
 
 
-def _check_rates(config: AvsrConfig, rates: Iterable[Rates]) -> None:
+def _check_rates(model: str, local: bool, rates: Iterable[Rates]) -> None:
     """Refuse rates that were not trained, as the usage error that they are."""
+    from avsr.checkpoint import read_config
+    from avsr.loading import model_folder
+
+    config, _ = read_config(model_folder(model, local))
     try:
         for pair in rates:
             config.check_rates(pair)
@@ -117,7 +120,7 @@ def _check_rates(config: AvsrConfig, rates: Iterable[Rates]) -> None:
         raise
 
 
-def load(args: argparse.Namespace, rates: Iterable[Rates] = ()) -> Recogniser:
+def load(args: argparse.Namespace, rates: Sequence[Rates] = ()) -> Recogniser:
     """Load the model that `add_model`'s options name.
 
     Args:
@@ -128,9 +131,8 @@ def load(args: argparse.Namespace, rates: Iterable[Rates] = ()) -> Recogniser:
         AvsrError: it cannot be had; with exit code 3, as no input could be read without it.
     """
     # First: it hides a torchaudio that would break transformers.
-    from avsr.loading import load_model, model_folder
+    from avsr.loading import load_model
 
-    from avsr.checkpoint import read_config  # isort: skip
     from transformers.utils import logging  # isort: skip
 
     if getattr(args, "threads", None) is not None:
@@ -142,7 +144,8 @@ def load(args: argparse.Namespace, rates: Iterable[Rates] = ()) -> Recogniser:
     logging.set_verbosity_error()
     local = args.local_files_only or offline()
     try:
-        _check_rates(read_config(model_folder(args.model, local))[0], rates)
+        if rates:
+            _check_rates(args.model, local, rates)
         recogniser = load_model(
             args.model, device=args.device, dtype=args.dtype, local_files_only=local
         )

@@ -67,7 +67,8 @@ class Export(Callback):
 
     def _write(self, trainer: Any, task: AvsrTask) -> None:
         if trainer.is_global_zero:
-            facts = {"steps": trainer.global_step, "seed": task.seed}
+            tasks = [name for name, chance in task.objective.tasks.items() if chance > 0]
+            facts = {"steps": trainer.global_step, "seed": task.seed, "tasks": sorted(tasks)}
             data = trainer.datamodule
             towers = data.towers() if isinstance(data, SpeechData) else {}
             task.save(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import avsr
 from avsr.errors import AvsrError, MediaError
 from avsr.transcript import Segment, Transcript
 
@@ -65,6 +66,7 @@ def api(monkeypatch):
     fake = FakeApi(FakeRecogniser(texts))
     module = types.ModuleType("avsr.loading")
     module.load_model = fake.load_model
+    module.model_folder = lambda *_: Path(avsr.__file__).parent / "models" / "default"
     monkeypatch.setitem(sys.modules, "avsr.loading", module)
     return fake
 

@@ -178,10 +178,11 @@ def test_a_part_missing_at_the_first_clip_ends_with_3(api, command, capsys):
 
 
 def test_an_untrained_rate_is_wrong_usage_and_told_once(api, command, capsys):
-    api.recogniser.raises = ModelError("audio rate 7 was not trained", todo="Choose 4 or 16.")
     assert command("transcribe", "a.mp4", "b.wav", "--audio-rate", 7) == 2
     err = capsys.readouterr().err
-    assert err == "avsr: error: audio rate 7 was not trained. Choose 4 or 16.\n"
+    trained = "Choose one of the trained audio rates: 4, 16."
+    assert err == f"avsr: error: audio rate 7 was not trained. {trained}\n"
+    assert api.loaded == []
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_done(api, command, capsys, tmp_path):

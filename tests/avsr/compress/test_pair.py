@@ -252,6 +252,15 @@ def test_another_method_is_said_and_the_own_one_comes_back(recogniser: Recognise
     assert recogniser.facts == {"name": "tiny"}
 
 
+def test_a_task_that_was_not_trained_is_said(recogniser: Recogniser) -> None:
+    recogniser.facts = {"name": "tiny", "trained_tasks": ["a"]}
+    assert hear(recogniser).warnings == (
+        "the model was trained on sound alone, and reads sound and lips untrained",
+    )
+    recogniser.facts = {"name": "tiny", "trained_tasks": ["a", "av"]}
+    assert hear(recogniser).warnings == ()
+
+
 def test_a_budget_that_is_not_met_is_said(recogniser: Recogniser) -> None:
     recogniser.use_compressor("none")
     made = hear(recogniser)

@@ -57,10 +57,12 @@ def test_what_was_trained_is_read_back(home, trained):
     assert facts["model"]["tower_lora"] == {
         "audio": {"rank": 2, "alpha": 4, "targets": ["q_proj", "v_proj"]}
     }
+    assert facts["training"] == {"steps": 4, "seed": 0, "tasks": ["a"]}
     assert "audio_tower" not in facts["frozen"]  # it is no longer the one of its folder
     model, _ = load_checkpoint(folder, dtype=torch.float32)
     assert all(layer.up.abs().max() > 0 for layer in model.tower_lora["audio"].layers)
     recogniser = load_model(folder, dtype="float32")
+    assert recogniser.facts["trained_tasks"] == ["a"]
     with torch.inference_mode():
         plain = features(WhisperTower.from_folder(home.whisper))
         adapted = features(recogniser.audio_tower)
