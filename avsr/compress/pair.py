@@ -122,7 +122,8 @@ def foreign(
         The compressor and a warning; None and None for the one the model was trained with.
 
     Raises:
-        ModelError: the card says that a model must be trained with it, or it takes no rates and
+        ModelError: the card of the one asked for, or of the model's own, says that tokens of the
+            one are nothing to projectors that were trained with another; or it takes no rates and
             was given no budget.
         ConfigError: no such compressor.
     """
@@ -130,12 +131,19 @@ def foreign(
     if "name" in own and _settings(own) == _settings(wanted):
         return None, None
     asked = _spelt(config)
-    card = compressors[wanted["name"]].card if isinstance(wanted.get("name"), str) else None
-    if card is not None and card.foreign == "refuses":
+    if _alone(wanted):
         raise ModelError(
             f"the model was not trained with the compressor {asked!r}, and its projectors "
             "cannot read such tokens",
             todo=f"Train one with compress: {{name: {config['name']}}}, or choose another method.",
+        )
+    each = [own] if "name" in own else [resolved(one) for one in own.values()]
+    alone = [_spelt(one) for one in each if _alone(one)]
+    if alone:
+        raise ModelError(
+            f"the model was trained with the compressor {alone[0]!r}, and its projectors "
+            f"cannot read the tokens of {asked!r}",
+            todo=f"Keep its own, or train one with compress: {{name: {config.get('name')}}}.",
         )
     made = build_compressor(wanted, width=1, other_width=1, rates=(1,))
     _check_guide(made, gives)
@@ -186,6 +194,12 @@ def replaced(
             notes.append(f"{kind} {note}")
     told = {kind: c.to_dict() for kind, c in pair.items() if isinstance(c, Compressor)}
     return (nn.ModuleDict(pair), told, "; ".join(notes)) if notes else None
+
+
+def _alone(config: Mapping[str, Any]) -> bool:
+    """Whether only a model that was trained with a compressor can read its tokens."""
+    name = config.get("name")
+    return isinstance(name, str) and compressors[name].card.foreign == "refuses"
 
 
 def _spelt(config: Mapping[str, Any]) -> str:
