@@ -22,6 +22,7 @@ from compress_figures import (
     Point,
     Run,
     against,
+    check_pairs,
     detailed,
     kinds_of,
     matched,
@@ -49,8 +50,9 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
         wanted: run and condition of all that there is to measure.
 
     Raises:
-        ValueError: a mark that names no part.
+        ValueError: a mark that names no part, or runs of different clips.
     """
+    check_pairs(runs)
     splits = _splits(folder)
     parts: Mapping[str, Callable[[], str]] = {
         "measured": lambda: measured(runs),
