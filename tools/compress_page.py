@@ -183,7 +183,8 @@ def learning_rates() -> str:
     own, model = (f"{known[name].default:g}" for name in ("new_lr", "lr"))
     return (
         f"A method's own weights, such as the kernels of `conv`, were tuned at a peak learning "
-        f"rate of {own}, all that the model had before at {model}; of other rates these figures say nothing."
+        f"rate of {own}, all that the model had before at {model}; of other rates these figures "
+        "say nothing."
     )
 
 
