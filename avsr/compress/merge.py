@@ -229,17 +229,17 @@ class WindowMerge(Grouping):
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Frames of a still window share a token."""
-        size = self._window(b)
         least = b.value if b.kind == "threshold" else self.similarity
-        rows, frames = s.mask.shape
-        count = -(-frames // size)
-        extra = count * size - frames
-        u = F.pad(unit(plain(s)), (0, 0, 0, extra)).reshape(rows, count, size, s.x.shape[-1])
-        real = F.pad(s.mask, (0, extra)).reshape(rows, count, size)
-        like = cosine(u[:, :, None], u[:, :, :, None])  # [B, N, r, r]
-        still = ((like >= least) | ~(real[:, :, None] & real[..., None])).all(3).all(2)
+        u, frames = unit(plain(s)), s.mask.shape[1]
+        size = min(self._window(b), frames)
         place = torch.arange(frames, device=s.device)
-        return from_starts((place % size == 0) | ~still[:, place // size])
+        window = (place // size).expand(s.mask.shape)
+        moves = s.mask.new_zeros(s.mask.shape)
+        for lag in range(1, size):  # a lag at a time: pairs of a long window would fill the memory
+            unlike = (cosine(u[:, lag:], u[:, :-lag]) < least) & s.mask[:, lag:]
+            moves[:, lag:] |= unlike & (place[lag:] % size >= lag)  # both in one window
+        still = torch.zeros_like(window).scatter_add(1, window, moves.long()) == 0
+        return from_starts((place % size == 0) | ~still.gather(1, window))
 
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its window to end."""
