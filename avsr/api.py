@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
 from avsr.chunks import Cutting
+from avsr.compress.asked import missed
 from avsr.compress.pair import parse, replaced
 from avsr.confidence import Calibration, mean, scored_words
 from avsr.ctc import EmbeddingCtc
@@ -286,10 +287,11 @@ class Recogniser:
         """What must be said of a compressor that is not the model's, or misses its budget."""
         out = [] if self.compression_note is None else [self.compression_note]
         for kind in ("audio", "video"):
-            rate = getattr(rates, kind)
-            asked = _count(getattr(clip, kind), rate)
-            if used[kind] != asked:
-                out.append(f"{kind} rate {rate} stands for {asked} tokens, {used[kind]} were made")
+            features, rate = getattr(clip, kind), getattr(rates, kind)
+            if features is not None and rate is not None:
+                compressor, hz = self.model.compressor_of(kind), self._hz[kind]
+                told = missed(compressor, rate, len(features), hz, used[kind])
+                out += [] if told is None else [f"{kind} {told}"]
         return out
 
     def transcribe(
@@ -391,8 +393,3 @@ def _stream(rows: Sequence[Tensor | None], hz: float) -> TokenStream | None:
     if not real:
         return None
     return TokenStream.from_rows([real[0][:0] if row is None else row for row in rows], hz)
-
-
-def _count(features: Tensor | None, rate: int | None) -> int:
-    """Tokens of a stream at a rate."""
-    return 0 if features is None or rate is None else -(-len(features) // rate)

@@ -164,6 +164,10 @@ class Compressor(nn.Module):
         """Whether it meets a budget as it is set up; some settings outrank it."""
         return self.card.meets
 
+    def asked_for(self, b: Budget) -> Budget:
+        """The budget that it keeps to when it is asked for one: that one, but for its own."""
+        return b
+
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens for input tokens of a width."""
         return width

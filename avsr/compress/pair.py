@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from avsr.compress.asked import read_budget
 from avsr.compress.base import Compressor, compressors
 from avsr.compress.presets import build_compressor, resolved
 from avsr.errors import ConfigError, ModelError
@@ -128,7 +129,8 @@ def foreign(
         ConfigError: no such compressor.
     """
     own, wanted = resolved(trained), resolved(config)
-    if "name" in own and _settings(own) == _settings(wanted):
+    each = [own] if "name" in own else [resolved(one) for one in own.values()]
+    if all(_settings(one) == _settings(wanted) for one in each):
         return None, None
     asked = _spelt(config)
     if _alone(wanted):
@@ -137,7 +139,6 @@ def foreign(
             "cannot read such tokens",
             todo=f"Train one with compress: {{name: {config['name']}}}, or choose another method.",
         )
-    each = [own] if "name" in own else [resolved(one) for one in own.values()]
     alone = [_spelt(one) for one in each if _alone(one)]
     if alone:
         raise ModelError(
@@ -217,8 +218,13 @@ def _value(value: Any) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with its defaults, of which a model says only some."""
+    """A configuration with its defaults, of which a model says only some, in one spelling.
+
+    Raises:
+        ConfigError: a budget that cannot be read.
+    """
     kind = compressors[config["name"]] if isinstance(config.get("name"), str) else None
     known = {} if kind is None else inspect.signature(kind).parameters
     given = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
-    return {**given, **config}
+    told = {k: tuple(v) if isinstance(v, list) else v for k, v in {**given, **config}.items()}
+    return {**told, "budget": read_budget(told["budget"])} if "budget" in told else told

@@ -1,6 +1,6 @@
 """Equal frames had a cosine of 0.9999999, and at a threshold of 1 some of them were not merged.
 
-Which ones depended on the rounding of their norms. Zeros were alike everywhere but for the mean link.
+Which ones depended on the rounding of their norms. Zeros were alike but for the mean link.
 """
 
 from typing import Any
