@@ -26,6 +26,7 @@ from avsr.compress.base import (
 )
 from avsr.compress.guided_stream import GuidedStreamer
 from avsr.compress.plans import streamed, windows
+from avsr.compress.seeds import drawing
 from avsr.streams import Budget, TokenStream
 
 Source = Literal["cross", "phrases", "prompt", "density"]
@@ -53,7 +54,7 @@ class Guided(Compressor):
         seed: of the frame's projection.
 
     Raises:
-        ValueError: another guide, or sizes below 1.
+        ValueError: another guide, sizes below 1, or a seed below 0.
     """
 
     card: ClassVar[Card] = Card(
@@ -99,10 +100,9 @@ class Guided(Compressor):
         if guide == "density":
             self.gain = nn.Parameter(torch.zeros(()))
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             self.of_frame = nn.Linear(width, inner, bias=False)
-        self.of_guide = nn.Linear(other_width, inner, bias=False)
+            self.of_guide = nn.Linear(other_width, inner, bias=False)
         nn.init.zeros_(self.of_guide.weight)
 
     @property
