@@ -43,6 +43,7 @@ class TokenStream:
     t1: Tensor
     owner: Tensor
     sums: Tensor | None = None
+    source: Tensor | None = None
 
     @classmethod
     def from_features(
@@ -81,6 +82,7 @@ class TokenStream:
             t0=times[:, :-1].masked_fill(~mask, 0.0),
             t1=times[:, 1:].masked_fill(~mask, 0.0),
             owner=index.masked_fill(~mask, -1),
+            source=mask.sum(1),
         )
 
     @classmethod
@@ -109,16 +111,24 @@ class TokenStream:
         return self.mask.sum(1)
 
     @property
+    def frames(self) -> Tensor:
+        """Source frames of each row, those that were dropped on the way too [B] long."""
+        return self.size.sum(1) if self.source is None else self.source
+
+    @property
     def device(self) -> torch.device:
         """Where the stream is."""
         return self.x.device
 
     def resolve(self, budget: Budget) -> Tensor:
-        """Tokens of each row [B] that a budget leaves of this stream."""
+        """Tokens of each row [B] that a budget leaves of this stream.
+
+        Seconds are those of the whole row, whatever an earlier stage has dropped of it.
+        """
         lengths = self.lengths
         if budget.kind != "per_second":
             return budget.resolve(lengths, self.hz)
-        tokens, frames = (n.clamp(min=1).cpu().double() for n in (lengths, self.size.sum(1)))
+        tokens, frames = (n.clamp(min=1).cpu().double() for n in (lengths, self.frames))
         return budget.resolve(lengths, self.hz * tokens / frames)
 
     def replace(self, *, x: Tensor) -> TokenStream:
@@ -149,14 +159,14 @@ class TokenStream:
         def wider(tensor: Tensor) -> Tensor:
             return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, extra))
 
-        return self._each(wider, keep=("owner",))
+        return self._each(wider, keep=("owner", "source"))
 
     def trim(self) -> TokenStream:
         """The stream without columns that are padding in every row."""
         longest = int(self.lengths.max()) if len(self.mask) else 0
         if longest == self.mask.shape[1]:
             return self
-        return self._each(lambda tensor: tensor[:, :longest], keep=("owner",))
+        return self._each(lambda tensor: tensor[:, :longest], keep=("owner", "source"))
 
     def validate(self) -> TokenStream:
         """The stream itself, once everything the class promises has been checked.
@@ -177,6 +187,7 @@ class TokenStream:
             "mask must be bool": self.mask.dtype == torch.bool,
             "sums must be shaped like x": self.sums is None or self.sums.shape == self.x.shape,
             "owner must be [B, T_src]": self.owner.ndim == 2 and len(self.owner) == shape[0],
+            "source must be [B]": self.source is None or self.source.shape == shape[:1],
         }
         if all(laws.values()):
             laws |= {
@@ -186,6 +197,9 @@ class TokenStream:
                 and bool((self.owner >= -1).all()),
                 "times must rise": bool((self.t1 > self.t0)[self.mask].all())
                 and bool(((step > 0) | ((step == 0) & (later > 0)))[inner].all()),
+                "tokens must not hold more than the source": bool(
+                    (self.size.sum(1) <= self.frames).all()
+                ),
                 "times must be 0 at padding": not bool((centre != 0)[~self.mask].any()),
             }
         broken = [law for law, holds in laws.items() if not holds]

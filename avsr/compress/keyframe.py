@@ -180,7 +180,7 @@ class Keyframe(Grouping):
 
 def _hz(s: TokenStream, row: int, length: int) -> float:
     """Tokens a second of a row, which may be long ones."""
-    return s.hz * length / max(1, int(s.size[row].sum()))
+    return s.hz * length / max(1, int(s.frames[row]))
 
 
 def compensation(keys: Sequence[int], frames: int, step: float) -> list[list[int]]:

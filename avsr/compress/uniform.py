@@ -257,4 +257,5 @@ def _stream(
         t1=s.t1.gather(1, final).masked_fill(~mask, 0.0),
         owner=owner.masked_fill(owner >= counts[:, None], -1),
         sums=sums,
+        source=s.source,
     )
