@@ -29,7 +29,7 @@ from avsr.model import AvsrModel
 from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
 from avsr.spoken import listener
-from avsr.streams import TokenStream
+from avsr.streams import TokenStream, check_finite
 from avsr.transcript import Segment, Transcript
 from avsr.views import Features, View, task_of
 from avsr.word_times import WordAligner
@@ -380,9 +380,14 @@ class Recogniser:
 def _share(
     clips: Sequence[Prepared], kind: str, features: Tensor, counts: Tensor, began: float
 ) -> None:
-    """Give each clip its rows of a batch of features, and its share of the time."""
+    """Give each clip its rows of a batch of features, and its share of the time.
+
+    Raises:
+        ModelError: features that are no numbers; here they harm no other clip of a batch.
+    """
     spent = (time.perf_counter() - began) / len(clips)
     for clip, row, count in zip(clips, features, counts.tolist(), strict=True):
+        check_finite(row[:count], torch.ones_like(row[:count, 0], dtype=torch.bool))
         setattr(clip, kind, row[:count])
         clip.timing["towers"] = clip.timing.get("towers", 0.0) + spent
 

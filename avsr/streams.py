@@ -15,8 +15,32 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avsr.budget import Budget
+from avsr.errors import ModelError
 
-__all__ = ["Budget", "TokenStream"]
+__all__ = ["Budget", "TokenStream", "check_finite"]
+
+
+def check_finite(x: Tensor, mask: Tensor) -> None:
+    """Refuse features that are no numbers.
+
+    Args:
+        x: features [..., D].
+        mask: true at real frames [...].
+
+    Raises:
+        ModelError: names the first frame, by its place in the batch.
+    """
+    x = x.detach()
+    if bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite()):
+        return  # one sum and no copy; what overflows or is padding is looked at frame by frame
+    wrong = ~x.isfinite().all(-1) & mask
+    if bool(wrong.any()):
+        place = wrong.nonzero()[0].tolist()
+        raise ModelError(
+            f"features of frame {place[-1]}{f' of row {place[0]}' if place[1:] else ''} are not "
+            f"finite ({int(wrong.sum())} frames of {int(mask.sum())} are not)",
+            todo="Look at the sound or picture behind it; in half precision, try float32.",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +81,12 @@ class TokenStream:
             hz: frames per second.
             start: time of the first frame in seconds, one for all or one for each row [B].
 
+        All features enter here, so that here is looked whether they are numbers: one frame that is
+        not would be nearest to nothing, and take every method's count of tokens with it.
+
         Raises:
             ValueError: shapes that do not fit, or a length outside 0 to T.
+            ModelError: a real frame that is not finite.
         """
         if x.ndim != 3 or lengths.shape != x.shape[:1]:
             raise ValueError(
@@ -71,6 +99,7 @@ class TokenStream:
             raise ValueError(f"lengths must lie in 0 to {frames}, got {lengths.tolist()}")
         index = torch.arange(frames, device=x.device).expand(rows, frames)
         mask = index < lengths.to(x.device)[:, None]
+        check_finite(x, mask)
         first = torch.as_tensor(start, dtype=torch.float64).cpu().reshape(-1, 1)
         edges = first + torch.arange(frames + 1, dtype=torch.float64) / hz  # [B or 1, T + 1]
         times = edges.float().to(x.device).expand(rows, frames + 1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.attention import aligned, clean
+from avsr.compress.attention import aligned, clean, of_width
 from avsr.compress.base import (
     Card,
     Compressor,
@@ -97,6 +97,7 @@ class Guided(Compressor):
             seed=seed,
         )
         self.guide, self.beta, self.nested = guide, beta, nested
+        self.other_width = other_width
         if guide == "density":
             self.gain = nn.Parameter(torch.zeros(()))
             return
@@ -145,12 +146,14 @@ class Guided(Compressor):
         other = guide.other if self.guide == "cross" else None
         score = frames[..., 0] * 0
         if other is not None and other.mask.shape[1] > 0:
-            keys: Tensor = self.of_guide(clean(other).to(frames.dtype))
+            keys: Tensor = self.of_guide(
+                of_width(clean(other), self.other_width, "other").to(frames.dtype)
+            )
             index = aligned(s, other)[..., None].expand(-1, -1, keys.shape[-1])
             score = (frames * keys.gather(1, index)).sum(-1)
             score = score.masked_fill((other.lengths == 0)[:, None], 0.0)
         elif words is not None and words.shape[-2] > 0:
-            keys = self.of_guide(words.to(frames.dtype))
+            keys = self.of_guide(of_width(words, self.other_width, self.guide).to(frames.dtype))
             if self.guide == "prompt":
                 score = (frames * keys.mean(1, keepdim=True)).sum(-1)
             else:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.attention import GatedAttention, clean, times
+from avsr.compress.attention import GatedAttention, clean, of_width, times
 from avsr.compress.base import Card, Compressor, Guide, compressors
 from avsr.compress.plans import windows
 from avsr.compress.seeds import drawing
@@ -117,7 +117,7 @@ class Hier(Compressor):
         start = (self._window(s) * self.window)[..., None]
         allowed = (other.t1[:, None] > start - self.context) & other.mask[:, None]
         allowed &= (other.t0[:, None] < start + self.window + self.context) & s.mask[..., None]
-        keys = clean(other).to(x.dtype)
+        keys = of_width(clean(other), self.other_width, "other").to(x.dtype)
         for layer in self.local:
             x = layer(x, keys, allowed)
         return x.masked_fill(~s.mask[..., None], 0.0)

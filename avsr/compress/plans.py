@@ -44,6 +44,8 @@ class Grouping(Compressor):
         self, s: TokenStream, budgets: Sequence[Budget], g: Guide | None = None
     ) -> list[TokenStream]:
         """The stream at several budgets; plans are made without gradients."""
+        if g is not None:
+            g.check(s)
         for b in budgets:
             self.check(b)
         cuts = [b for b in budgets if self._cuts(s, b)]
