@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import avsr.torchaudio_guard  # noqa: F401
-from avsr.cautions import missed, untrained
+from avsr.cautions import untrained
 from avsr.chunks import Cutting
+from avsr.compress.asked import missed
 from avsr.compress.pair import parse, replaced
 from avsr.confidence import Calibration, mean, scored_words
 from avsr.ctc import EmbeddingCtc
@@ -29,7 +30,7 @@ from avsr.model import AvsrModel
 from avsr.prepare import ClipOptions, Modality, Prepared, Preparer, RoiMode
 from avsr.rates import Rates
 from avsr.spoken import listener
-from avsr.streams import TokenStream
+from avsr.streams import TokenStream, check_finite
 from avsr.transcript import Segment, Transcript
 from avsr.views import Features, View, task_of
 from avsr.word_times import WordAligner
@@ -239,7 +240,12 @@ class Recogniser:
         total = sum(timing.values())
         notes = (untrained(self.facts, task_of(rates)), self.compression_note)
         warnings = [*clip.warnings, *(note for note in notes if note is not None)]
-        warnings += missed(clip, rates, used)
+        for kind in ("audio", "video"):
+            features, rate = getattr(clip, kind), getattr(rates, kind)
+            if features is not None and rate is not None:
+                compressor, hz = self.model.compressor_of(kind), self._hz[kind]
+                told = missed(compressor, rate, len(features), hz, used[kind])
+                warnings += [] if told is None else [f"{kind} {told}"]
         if hypothesis.truncated:
             warnings.append(
                 f"the transcript was cut after {len(hypothesis.token_ids)} tokens; "
@@ -369,9 +375,14 @@ class Recogniser:
 def _share(
     clips: Sequence[Prepared], kind: str, features: Tensor, counts: Tensor, began: float
 ) -> None:
-    """Give each clip its rows of a batch of features, and its share of the time."""
+    """Give each clip its rows of a batch of features, and its share of the time.
+
+    Raises:
+        ModelError: features that are no numbers; here they harm no other clip of a batch.
+    """
     spent = (time.perf_counter() - began) / len(clips)
     for clip, row, count in zip(clips, features, counts.tolist(), strict=True):
+        check_finite(row[:count], torch.ones_like(row[:count, 0], dtype=torch.bool))
         setattr(clip, kind, row[:count])
         clip.timing["towers"] = clip.timing.get("towers", 0.0) + spent
 

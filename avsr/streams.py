@@ -15,8 +15,32 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avsr.budget import Budget
+from avsr.errors import ModelError
 
-__all__ = ["Budget", "TokenStream"]
+__all__ = ["Budget", "TokenStream", "check_finite"]
+
+
+def check_finite(x: Tensor, mask: Tensor) -> None:
+    """Refuse features that are no numbers.
+
+    Args:
+        x: features [..., D].
+        mask: true at real frames [...].
+
+    Raises:
+        ModelError: names the first frame, by its place in the batch.
+    """
+    x = x.detach()
+    if bool(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite()):
+        return  # one sum and no copy; what overflows or is padding is looked at frame by frame
+    wrong = ~x.isfinite().all(-1) & mask
+    if bool(wrong.any()):
+        place = wrong.nonzero()[0].tolist()
+        raise ModelError(
+            f"features of frame {place[-1]}{f' of row {place[0]}' if place[1:] else ''} are not "
+            f"finite ({int(wrong.sum())} frames of {int(mask.sum())} are not)",
+            todo="Look at the sound or picture behind it; in half precision, try float32.",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +67,7 @@ class TokenStream:
     t1: Tensor
     owner: Tensor
     sums: Tensor | None = None
+    source: Tensor | None = None
 
     @classmethod
     def from_features(
@@ -56,8 +81,12 @@ class TokenStream:
             hz: frames per second.
             start: time of the first frame in seconds, one for all or one for each row [B].
 
+        All features enter here, so that here is looked whether they are numbers: one frame that is
+        not would be nearest to nothing, and take every method's count of tokens with it.
+
         Raises:
             ValueError: shapes that do not fit, or a length outside 0 to T.
+            ModelError: a real frame that is not finite.
         """
         if x.ndim != 3 or lengths.shape != x.shape[:1]:
             raise ValueError(
@@ -70,6 +99,7 @@ class TokenStream:
             raise ValueError(f"lengths must lie in 0 to {frames}, got {lengths.tolist()}")
         index = torch.arange(frames, device=x.device).expand(rows, frames)
         mask = index < lengths.to(x.device)[:, None]
+        check_finite(x, mask)
         first = torch.as_tensor(start, dtype=torch.float64).cpu().reshape(-1, 1)
         edges = first + torch.arange(frames + 1, dtype=torch.float64) / hz  # [B or 1, T + 1]
         times = edges.float().to(x.device).expand(rows, frames + 1)
@@ -81,6 +111,7 @@ class TokenStream:
             t0=times[:, :-1].masked_fill(~mask, 0.0),
             t1=times[:, 1:].masked_fill(~mask, 0.0),
             owner=index.masked_fill(~mask, -1),
+            source=mask.sum(1),
         )
 
     @classmethod
@@ -109,16 +140,24 @@ class TokenStream:
         return self.mask.sum(1)
 
     @property
+    def frames(self) -> Tensor:
+        """Source frames of each row, those that were dropped on the way too [B] long."""
+        return self.size.sum(1) if self.source is None else self.source
+
+    @property
     def device(self) -> torch.device:
         """Where the stream is."""
         return self.x.device
 
     def resolve(self, budget: Budget) -> Tensor:
-        """Tokens of each row [B] that a budget leaves of this stream."""
+        """Tokens of each row [B] that a budget leaves of this stream.
+
+        Seconds are those of the whole row, whatever an earlier stage has dropped of it.
+        """
         lengths = self.lengths
         if budget.kind != "per_second":
             return budget.resolve(lengths, self.hz)
-        tokens, frames = (n.clamp(min=1).cpu().double() for n in (lengths, self.size.sum(1)))
+        tokens, frames = (n.clamp(min=1).cpu().double() for n in (lengths, self.frames))
         return budget.resolve(lengths, self.hz * tokens / frames)
 
     def replace(self, *, x: Tensor) -> TokenStream:
@@ -149,14 +188,14 @@ class TokenStream:
         def wider(tensor: Tensor) -> Tensor:
             return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, extra))
 
-        return self._each(wider, keep=("owner",))
+        return self._each(wider, keep=("owner", "source"))
 
     def trim(self) -> TokenStream:
         """The stream without columns that are padding in every row."""
         longest = int(self.lengths.max()) if len(self.mask) else 0
         if longest == self.mask.shape[1]:
             return self
-        return self._each(lambda tensor: tensor[:, :longest], keep=("owner",))
+        return self._each(lambda tensor: tensor[:, :longest], keep=("owner", "source"))
 
     def validate(self) -> TokenStream:
         """The stream itself, once everything the class promises has been checked.
@@ -177,6 +216,7 @@ class TokenStream:
             "mask must be bool": self.mask.dtype == torch.bool,
             "sums must be shaped like x": self.sums is None or self.sums.shape == self.x.shape,
             "owner must be [B, T_src]": self.owner.ndim == 2 and len(self.owner) == shape[0],
+            "source must be [B]": self.source is None or self.source.shape == shape[:1],
         }
         if all(laws.values()):
             laws |= {
@@ -186,6 +226,9 @@ class TokenStream:
                 and bool((self.owner >= -1).all()),
                 "times must rise": bool((self.t1 > self.t0)[self.mask].all())
                 and bool(((step > 0) | ((step == 0) & (later > 0)))[inner].all()),
+                "tokens must not hold more than the source": bool(
+                    (self.size.sum(1) <= self.frames).all()
+                ),
                 "times must be 0 at padding": not bool((centre != 0)[~self.mask].any()),
             }
         broken = [law for law, holds in laws.items() if not holds]

@@ -140,13 +140,14 @@ class Reader:
 
     def _tuned(self, recogniser: Any, name: str) -> None:
         bench = self.bench
+        limit = TUNING if bench.limit is None else min(TUNING, 8 * bench.limit)
         base = f"{_digest(recogniser.model)[:12]}-{bench.steps}-{bench.seed}"
+        base += "" if limit == TUNING else f"-{limit}"  # fewer clips make another model
         path = bench.cache / "tuned" / f"{slug(name)}-{base}.safetensors"
         if path.is_file():
             recogniser.model.load_state_dict(load_file(path))
             recogniser.model.eval()
             return
-        limit = TUNING if bench.limit is None else min(TUNING, 8 * bench.limit)
         items = chosen(bench.manifest, "grid", ("train",), limit, bench.seed)
         conditions = ("clean", "babble")
         takes = [

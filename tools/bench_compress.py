@@ -1,6 +1,6 @@
 """Error against tokens for every compressor, at matched budgets, beside the floors.
 
-    python tools/bench_compress.py --toy --out DIR [--methods cluster keyframe,fine=1 ...]
+    python tools/bench_compress.py --toy [--out DIR] [--methods cluster keyframe,fine=1 ...]
     python tools/bench_compress.py --model default [--minutes 35]
 
 Data: compressors -> DIR/<method>.json, one for each, and DIR/README.md with figures. What is there
@@ -38,6 +38,7 @@ from avsr.writers import write_atomic
 
 SCHEMA = "avsr.bench_compress/1"
 RESULTS = Path(__file__).parents[1] / "recipes" / "results" / "compression"
+TOYS = Path(".cache/toy")  # what a toy says is no result
 TRAINED = [name for name in compressors if compressors[name].card.trainable]
 # stack is left out of the toy, whose one projector reads tokens of one width
 SETS = ("clean", "babble", "slow", "fast", "silence")
@@ -66,7 +67,7 @@ TOY = [name for name in compressors if name not in ("stack", "duration")]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is not there yet, and write the page."""
-    args = _options().parse_args(argv)
+    args = _parsed(argv)
     command = ["python", "tools/bench_compress.py", *(sys.argv[1:] if argv is None else argv)]
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             conditions=args.conditions,
         )
         jobs = bench.jobs(list(dict.fromkeys([*FLOORS, *(args.methods or TOY)])), TRAINED)
-        runs = resumed(args.out, jobs, facts)
+        runs = resumed(args.out, jobs, {**facts, "toy": bench.facts})
         text = page(runs, "Compressors on toy digits")
     else:
         runs = read_runs(args.out) if args.page_only else _clips(args, facts)
@@ -134,12 +135,35 @@ def _clips(args: argparse.Namespace, facts: Mapping[str, Any]) -> list[dict[str,
     names = list(dict.fromkeys([*FLOORS, *(args.methods or METHODS)]))
     runs = bench_clips.runs_of(names, tuned=args.tuned == "yes")
     blocks = bench_readings.blocks_of(args.blocks)
-    splits = {item.id: item.split for block in blocks for item in bench.items(block)}
+    items = {block.condition: bench.items(block) for block in blocks}
+    splits = {item.id: item.split for each in items.values() for item in each}
+    clips = {condition: [item.id for item in each] for condition, each in items.items()}
+    check_clips(read_runs(args.out), clips)
     listed = args.out / "clips.json"
     known = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
     write_atomic(listed, json.dumps({**known, **splits}, indent=0) + "\n")
     work = bench_clips.work_of(reader, runs, blocks, speed=args.speed == "yes")
     return grown(args.out, work, told, minutes=args.minutes)
+
+
+def check_clips(runs: Iterable[Mapping[str, Any]], clips: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to go on with other clips than those that a folder's figures are of.
+
+    Args:
+        runs: those of the folder.
+        clips: what would be read now, by condition.
+
+    Raises:
+        ValueError: a run has read others, as with another manifest or `--limit`.
+    """
+    for run in runs:
+        for piece, told in run["done"].items():
+            read = told["clips"]  # none where the model refused the method
+            if read and piece in clips and list(read) != list(clips[piece]):
+                raise ValueError(
+                    f"{run['name']}, {piece}, is of {len(read)} clips, and this manifest and "
+                    f"--limit give {len(clips[piece])}, not the same: measure in a new folder"
+                )
 
 
 def grown(
@@ -202,8 +226,13 @@ def _opened(path: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     shared = ("schema", "seed", "bench", "tuning_steps")
     if not path.is_file():
         return {"name": name, **{k: facts[k] for k in shared}, "points": [], "done": {}}
+    return _checked(path, facts, shared)
+
+
+def _checked(path: Path, facts: Mapping[str, Any], shared: Sequence[str]) -> dict[str, Any]:
+    """A run as it is written down, if it shares these facts."""
     run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    other = [key for key in shared if run.get(key) != facts[key]]
+    other = [key for key in shared if run.get(key) != facts.get(key)]
     if other:
         raise ValueError(f"{path} is of another {', '.join(other)}: measure in a new folder")
     return run
@@ -249,15 +278,13 @@ def resumed(
         facts: what is written beside the figures.
 
     Raises:
-        ValueError: a file of another schema or seed.
+        ValueError: a file of another schema, seed or toy.
     """
     out = []
     for name, job in jobs.items():
         path = folder / f"{name.replace(',', '_').replace('=', '-')}.json"
         if path.is_file():
-            run = json.loads(path.read_text(encoding="utf-8"))
-            if (run.get("schema"), run.get("seed")) != (facts["schema"], facts["seed"]):
-                raise ValueError(f"{path} is of another schema or seed: measure in a new folder")
+            run = _checked(path, facts, ("schema", "seed", "toy"))
         else:
             run = {**facts, "name": name, **job()}
             write_atomic(path, json.dumps(run) + "\n")
@@ -280,12 +307,23 @@ def timed(works: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[s
     return out
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked for, with the folder it goes into."""
+    parser = _options()
+    args = parser.parse_args(argv)
+    if args.out is None:
+        args.out = TOYS if args.toy else RESULTS
+    if args.toy and args.out.resolve() == RESULTS.resolve():
+        parser.error("the results of the repository are no place for a toy: name another --out")
+    return args
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--toy", action="store_true", help="made-up digits")
     what.add_argument("--model", help="'default', or a folder with a checkpoint")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"of --toy {TOYS} without it")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument(
         "--methods", nargs="+", type=_method, metavar="NAME", help="name or name,key=value"

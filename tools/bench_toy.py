@@ -51,6 +51,7 @@ class Bench:
         conditions: Sequence[str] = tuple(TESTS),
     ) -> None:
         self.folder, self.steps, self.seed = folder, steps, seed
+        self.facts = {"steps": steps, "rows": rows, "conditions": [*conditions]}
         self.speaker = Speaker(seed)
         self.sets = {
             name: self.speaker.say(rows, setting, 7_000_000 + seed)
@@ -115,7 +116,8 @@ class Bench:
 
     def _reader(self) -> Reader:
         """The model trained by pooling, from its file or made now."""
-        reader, path = Reader({"name": "pool"}, seed=self.seed), self.folder / "toy.safetensors"
+        reader = Reader({"name": "pool"}, seed=self.seed)
+        path = self.folder / f"toy-{self.seed}-{self.steps}.safetensors"
         if path.is_file():
             reader.load_state_dict(load_file(path))
             return reader

@@ -95,6 +95,34 @@ def against(point: Point, reference: Point, *, seed: int = 0) -> Difference | No
     return Difference(100 * sum(more) / sum(point["words"]), 100 * span.low, 100 * span.high)
 
 
+def check_pairs(runs: Iterable[Run]) -> None:
+    """Refuse runs whose utterances are not those of the others, in the same order.
+
+    Figures are paired by place; under each condition all runs must have read the same clips.
+
+    Raises:
+        ValueError: says which do not go together.
+    """
+    first: dict[str, tuple[str, list[str]]] = {}
+    for run in runs:
+        for condition, told in run.get("done", {}).items():
+            clips = list(told["clips"])
+            if not clips:  # refused, or the speed of one
+                continue
+            name, known = first.setdefault(condition, (run["name"], clips))
+            if clips != known:
+                raise ValueError(
+                    f"{name} and {run['name']} have read other clips under {condition!r}, "
+                    f"{len(known)} and {len(clips)}: they cannot be compared pair by pair"
+                )
+            for point in run["points"]:
+                if point["condition"] == condition and len(point["edits"]) != len(clips):
+                    raise ValueError(
+                        f"{run['name']} has errors of {len(point['edits'])} utterances under "
+                        f"{condition!r}, and {len(clips)} clips"
+                    )
+
+
 def place(point: Point) -> tuple[Any, ...]:
     """Streams, condition and step of a point: what a rival's point must share with it."""
     return point["task"], point["condition"], point["step"]
@@ -169,7 +197,6 @@ def table(runs: Sequence[Run], task: str, condition: str) -> str:
     if reference is None or not reference.points:
         return "`pool` is not measured here yet, and nothing can be compared."
     free = curve(by_name["none"], task, condition).xy if "none" in by_name else []
-    ceiling = min(y for _, y in [*free, reference.xy[-1]])
     budgets = [point["tokens_per_second"] for point in reversed(reference.points)]
     head = ["method", *(f"{b:.1f} tokens/s" for b in budgets), "mean WER", "iso-WER tokens/s"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -183,7 +210,8 @@ def table(runs: Sequence[Run], task: str, condition: str) -> str:
             _cell(run["name"], own, theirs, point["step"], against_name)
             for point in reversed(reference.points)
         ]
-        least = least_tokens(own.xy, ceiling)
+        known = theirs.xy[-1:] if against_name != "pool" else [*free, reference.xy[-1]]
+        least = least_tokens(own.xy, min((y for _, y in known), default=math.nan))
         lines.append(
             f"| {run['name']} | {' | '.join(cells)} | {_number(area(own.xy))} | {_number(least)} |"
         )
@@ -301,7 +329,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         f"tokens (within {100 * MATCHED:.0f} %) with its 95 % interval, paired by utterance, "
         f"{SAMPLES} draws. What lies inside an interval is not ranked. `mean WER` is the area "
         "under WER over log tokens; `iso-WER tokens` are the fewest within 5 % of the better WER "
-        "of `none` and the finest `pool`. Tuned runs are compared with tuned pooling.",
+        "of `none` and the finest `pool`. Tuned runs are compared with tuned pooling, and their "
+        "iso-WER with its finest.",
         "",
     ]
     told += [f"Floors that are missing: {', '.join(missing)}.", ""] if missing else []

@@ -8,12 +8,14 @@ interval on the test clips excludes zero, nothing is recommended over pooling.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench_tune import tune
 from compress_figures import (
     FLOORS,
     NONE_YET,
@@ -22,6 +24,7 @@ from compress_figures import (
     Point,
     Run,
     against,
+    check_pairs,
     detailed,
     kinds_of,
     matched,
@@ -49,14 +52,17 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
         wanted: run and condition of all that there is to measure.
 
     Raises:
-        ValueError: a mark that names no part.
+        ValueError: a mark that names no part, or runs of different clips.
     """
+    check_pairs(runs)
     splits = _splits(folder)
     parts: Mapping[str, Callable[[], str]] = {
         "measured": lambda: measured(runs),
         "answer": lambda: answer(runs, splits),
         "wins": lambda: wins(runs, splits),
         "trained": lambda: trained(runs),
+        "shipped": lambda: shipped(runs),
+        "rates": learning_rates,
         "router": lambda: router(runs),
         "padding": lambda: padding(folder / "padding.json"),
         "cascade": lambda: cascade(runs, splits),
@@ -159,6 +165,27 @@ def trained(runs: Sequence[Run]) -> str:
     if not any(run["name"] == "pool" + TUNED for run in own) or len(own) < 2:
         return NONE_YET
     return _differences(own, "pool" + TUNED)
+
+
+def shipped(runs: Sequence[Run]) -> str:
+    """Each tuned method against pooling as it is shipped, tuned pooling among them.
+
+    What the steps of tuning did and what the method did are not told apart here.
+    """
+    own = [run for run in runs if run["name"].endswith(TUNED)]
+    pool = [run for run in runs if run["name"] == "pool"]
+    return _differences([*pool, *own], "pool") if pool and own else NONE_YET
+
+
+def learning_rates() -> str:
+    """Peak rates of learning at which tuned runs were tuned, a sentence."""
+    known = inspect.signature(tune).parameters
+    own, model = (f"{known[name].default:g}" for name in ("new_lr", "lr"))
+    return (
+        f"A method's own weights, such as the kernels of `conv`, were tuned at a peak learning "
+        f"rate of {own}, all that the model had before at {model}; of other rates these figures "
+        "say nothing."
+    )
 
 
 def router(runs: Sequence[Run]) -> str:

@@ -6,6 +6,7 @@ Data: TokenStream, plan [B, T] (output token of each token, -1 = drop) -> TokenS
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,8 +33,7 @@ def unchanged(s: TokenStream) -> TokenStream:
     if bool(s.mask.all()):
         return s
     keep, short = s.mask[..., None], s.trim()
-    x = s.x.masked_fill(~keep, 0.0)[:, : short.mask.shape[1]]
-    return TokenStream(x, short.mask, s.hz, short.size, short.t0, short.t1, short.owner, short.sums)
+    return replace(short, x=s.x.masked_fill(~keep, 0.0)[:, : short.mask.shape[1]])
 
 
 def mean(sums: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
@@ -92,6 +92,7 @@ def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenS
         t1=extreme(s.t1, "amax"),
         owner=through(s.owner, plan.masked_fill(~held, -1)),
         sums=sums,
+        source=s.source,
     )
 
 

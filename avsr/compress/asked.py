@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from avsr.budget import Budget, BudgetKind
@@ -15,7 +16,7 @@ from avsr.compress.base import Compressor, Guide, Meets, Streamer
 from avsr.errors import ConfigError
 from avsr.streams import TokenStream
 
-__all__ = ["Asked", "read_budget"]
+__all__ = ["Asked", "missed", "read_budget"]
 
 
 def read_budget(told: object) -> Budget:
@@ -41,6 +42,25 @@ def read_budget(told: object) -> Budget:
         return Budget(kind, number)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"cannot read the budget {told!r}: {error}") from error
+
+
+def missed(compressor: Compressor, rate: int, frames: int, hz: float, made: int) -> str | None:
+    """What must be said of a budget that was not met; None of one that was, or could not be.
+
+    Args:
+        compressor: asked for the tokens; it may keep to a budget of its own.
+        rate: of the model, frames a token.
+        frames: of the stream.
+        hz: frames a second.
+        made: tokens.
+    """
+    trained = Budget.rate(rate)
+    budget = compressor.asked_for(trained)
+    asked = int(budget.resolve(torch.tensor([frames]), hz))
+    if made == asked or budget.kind == "threshold":  # at that the content decides
+        return None
+    told = f"rate {rate}" if budget is trained else f"budget {budget.kind}:{budget.value:g}"
+    return f"{told} stands for {asked} tokens, {made} were made"
 
 
 class Asked(Compressor):
@@ -73,6 +93,10 @@ class Asked(Compressor):
     def meets(self) -> Meets:
         """A rate is not what it is asked for."""
         return "loosely"
+
+    def asked_for(self, b: Budget) -> Budget:
+        """Its own budget."""
+        return self.budget
 
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens."""

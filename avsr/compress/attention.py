@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsr.compress.apply import wide
+from avsr.errors import ConfigError
 from avsr.streams import TokenStream
 
 
@@ -72,6 +73,21 @@ class GatedAttention(nn.Module):
 def clean(s: TokenStream) -> Tensor:
     """Tokens for learned layers: float32 or wider, zero at padding [B, T, D]."""
     return wide(s.x).masked_fill(~s.mask[..., None], 0.0)
+
+
+def of_width(x: Tensor, width: int, name: str) -> Tensor:
+    """What guides, once it is as wide as the weights for it [..., D].
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if x.shape[-1] != width:
+        raise ConfigError(
+            f"a guide's {name} is {list(x.shape)}, and the compressor was built for a width of "
+            f"{width}",
+            todo="Build it with the width of its guide, other_width",
+        )
+    return x
 
 
 def times(seconds: Tensor, width: int) -> Tensor:

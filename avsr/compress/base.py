@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
 from avsr.budget import BudgetKind
+from avsr.compress.guide import Guide as Guide  # of a compressor, and imported with it
 from avsr.compress.registry import Registry
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
@@ -90,26 +91,6 @@ class Card:
         return "refuses" if self.trainable or self.op == "concat" else "warns"
 
 
-class Guide(NamedTuple):
-    """What may steer a compressor; each states in its card what it needs.
-
-    Args:
-        prompt: embeddings of the instruction [B, N, H].
-        phrases: embeddings of expected words [N, H].
-        other: stream of the other modality.
-        density: weight of each frame [B, T].
-        received: attention that each frame receives in the tower [B, T].
-        keys: attention keys of the tower [B, T, D].
-    """
-
-    prompt: Tensor | None = None
-    phrases: Tensor | None = None
-    other: TokenStream | None = None
-    density: Tensor | None = None
-    received: Tensor | None = None
-    keys: Tensor | None = None
-
-
 class NotCausalError(ConfigError):
     """A compressor that needs the whole utterance was asked to stream."""
 
@@ -164,12 +145,18 @@ class Compressor(nn.Module):
         """Whether it meets a budget as it is set up; some settings outrank it."""
         return self.card.meets
 
+    def asked_for(self, b: Budget) -> Budget:
+        """The budget that it keeps to when it is asked for one: that one, but for its own."""
+        return b
+
     def width(self, width: int, b: Budget) -> int:
         """Width of the output tokens for input tokens of a width."""
         return width
 
     def __call__(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
         """Cut a stream to a budget; see `forward`."""
+        if g is not None:
+            g.check(s)
         short: TokenStream = super().__call__(s, b, g)
         return short
 

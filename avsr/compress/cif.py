@@ -22,6 +22,7 @@ from avsr.compress.base import (
 )
 from avsr.compress.cif_stream import CifStreamer, exact, normal, places, taken
 from avsr.compress.plans import surjective
+from avsr.compress.seeds import drawing
 from avsr.streams import Budget, TokenStream
 
 NOTHING = 1e-30  # weight of a row that cannot be divided by without a gradient beyond float32
@@ -44,7 +45,7 @@ class Cif(Compressor):
         seed: of the weights.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a negative weight or seed.
     """
 
     card: ClassVar[Card] = Card(
@@ -66,8 +67,7 @@ class Cif(Compressor):
             raise ValueError(f"quantity must not be negative, got {quantity}")
         super().__init__(width=width, quantity=quantity, seed=seed)
         self.quantity = quantity
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             self.weigh = nn.Linear(width, 1)
         nn.init.zeros_(self.weigh.weight)  # all frames weigh the same: a fresh one pools evenly
 

@@ -55,7 +55,8 @@ class Conv(Compressor):
         self._stack = Stack(tail="repeat")
         self.kernels = nn.ModuleDict()
         for rate in rates:
-            kernel = nn.Linear(rate * width, width)
+            kernel = nn.utils.skip_init(nn.Linear, rate * width, width)  # draws nothing
+            assert isinstance(kernel, nn.Linear)
             with torch.no_grad():
                 kernel.weight.copy_(torch.eye(width).repeat(1, rate) / rate)
                 kernel.bias.zero_()

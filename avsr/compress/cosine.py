@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_GRID = 2.0**20
+_GRID = 2.0**18  # parts of a cosine: rounding of equal frames, 1e-6 at most, is far below one
 _FIT = 1e9  # numbers below it and above its inverse have squares that add up in single precision
 
 
@@ -16,7 +16,7 @@ def unit(x: Tensor) -> Tensor:
     """Tokens of length one [B, T, D]; zeros stay zeros, whatever the scale of the others."""
     top = x.abs().amax(-1, keepdim=True)
     x = x / top.where(top > 0, torch.ones_like(top))  # squares of tiny numbers would vanish
-    norm = x.norm(dim=-1, keepdim=True)
+    norm = x.square().sum(-1, keepdim=True).sqrt()  # `norm` adds up one by one, and rounds more
     out: Tensor = x / norm.where(norm > 0, torch.ones_like(norm))
     return out
 
@@ -38,20 +38,23 @@ def levelled(x: Tensor) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Products of unit tokens [..., D] -> [...]; two tokens of zeros are alike."""
-    product = (a * b).sum(-1)
+    """Products of unit tokens [..., D] -> [...], rounded; two tokens of zeros are alike."""
     both = ~(a.any(-1) | b.any(-1))
-    return product.masked_fill(both, 1.0)
+    return rounded((a * b).sum(-1)).masked_fill(both, 1.0)
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Products of all pairs of unit tokens, [N, D] and [M, D] -> [N, M]; zeros are alike.
 
-    They are rounded to a millionth, lest the order in which a kernel adds tell equal frames apart.
+    They are rounded, lest the order in which a kernel adds tell equal frames apart.
     """
-    product = ((a @ b.T) * _GRID).round() / _GRID
     both = ~(a.any(-1)[:, None] | b.any(-1))
-    return product.masked_fill(both, 1.0)
+    return rounded(a @ b.T).masked_fill(both, 1.0)
+
+
+def rounded(product: Tensor) -> Tensor:
+    """Cosines to four millionths: those of equal frames are 1, whatever their rounding was."""
+    return (product * _GRID).round() / _GRID
 
 
 def to_previous(x: Tensor, back: int = 1) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from avsr.compress.apply import unchanged
 from avsr.compress.base import Card, Compressor, Guide, Streamer, compressors
 from avsr.compress.plans import Grouping, ranked, streamed, windows
+from avsr.compress.seeds import checked
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
 
@@ -92,6 +93,9 @@ class Chance(Grouping):
 
     Args:
         seed: of the draws.
+
+    Raises:
+        ValueError: a seed below 0.
     """
 
     card: ClassVar[Card] = Card(
@@ -108,7 +112,7 @@ class Chance(Grouping):
     )
 
     def __init__(self, *, seed: int = 0) -> None:
-        super().__init__(seed=seed)
+        super().__init__(seed=checked(seed))
         self.seed = seed
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:

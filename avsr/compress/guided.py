@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.attention import aligned, clean
+from avsr.compress.attention import aligned, clean, of_width
 from avsr.compress.base import (
     Card,
     Compressor,
@@ -26,6 +26,7 @@ from avsr.compress.base import (
 )
 from avsr.compress.guided_stream import GuidedStreamer
 from avsr.compress.plans import streamed, windows
+from avsr.compress.seeds import drawing
 from avsr.streams import Budget, TokenStream
 
 Source = Literal["cross", "phrases", "prompt", "density"]
@@ -53,7 +54,7 @@ class Guided(Compressor):
         seed: of the frame's projection.
 
     Raises:
-        ValueError: another guide, or sizes below 1.
+        ValueError: another guide, sizes below 1, or a seed below 0.
     """
 
     card: ClassVar[Card] = Card(
@@ -96,13 +97,13 @@ class Guided(Compressor):
             seed=seed,
         )
         self.guide, self.beta, self.nested = guide, beta, nested
+        self.other_width = other_width
         if guide == "density":
             self.gain = nn.Parameter(torch.zeros(()))
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             self.of_frame = nn.Linear(width, inner, bias=False)
-        self.of_guide = nn.Linear(other_width, inner, bias=False)
+            self.of_guide = nn.Linear(other_width, inner, bias=False)
         nn.init.zeros_(self.of_guide.weight)
 
     @property
@@ -145,12 +146,14 @@ class Guided(Compressor):
         other = guide.other if self.guide == "cross" else None
         score = frames[..., 0] * 0
         if other is not None and other.mask.shape[1] > 0:
-            keys: Tensor = self.of_guide(clean(other).to(frames.dtype))
+            keys: Tensor = self.of_guide(
+                of_width(clean(other), self.other_width, "other").to(frames.dtype)
+            )
             index = aligned(s, other)[..., None].expand(-1, -1, keys.shape[-1])
             score = (frames * keys.gather(1, index)).sum(-1)
             score = score.masked_fill((other.lengths == 0)[:, None], 0.0)
         elif words is not None and words.shape[-2] > 0:
-            keys = self.of_guide(words.to(frames.dtype))
+            keys = self.of_guide(of_width(words, self.other_width, self.guide).to(frames.dtype))
             if self.guide == "prompt":
                 score = (frames * keys.mean(1, keepdim=True)).sum(-1)
             else:

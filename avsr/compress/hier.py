@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from avsr.compress.apply import apply, unchanged
-from avsr.compress.attention import GatedAttention, clean, times
+from avsr.compress.attention import GatedAttention, clean, of_width, times
 from avsr.compress.base import Card, Compressor, Guide, compressors
 from avsr.compress.plans import windows
+from avsr.compress.seeds import drawing
 from avsr.streams import Budget, TokenStream
 
 
@@ -37,7 +38,7 @@ class Hier(Compressor):
         seed: of the weights.
 
     Raises:
-        ValueError: sizes that make no layers.
+        ValueError: sizes that make no layers, or a seed below 0.
     """
 
     card: ClassVar[Card] = Card(
@@ -80,8 +81,7 @@ class Hier(Compressor):
             seed=seed,
         )
         self.window, self.context, self.other_width = window, context, other_width
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             self.local = nn.ModuleList(
                 GatedAttention(width, other_width, heads=heads, inner=inner) for _ in range(layers)
             )
@@ -117,7 +117,7 @@ class Hier(Compressor):
         start = (self._window(s) * self.window)[..., None]
         allowed = (other.t1[:, None] > start - self.context) & other.mask[:, None]
         allowed &= (other.t0[:, None] < start + self.window + self.context) & s.mask[..., None]
-        keys = clean(other).to(x.dtype)
+        keys = of_width(clean(other), self.other_width, "other").to(x.dtype)
         for layer in self.local:
             x = layer(x, keys, allowed)
         return x.masked_fill(~s.mask[..., None], 0.0)

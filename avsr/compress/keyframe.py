@@ -21,6 +21,7 @@ from avsr.compress.windows import GroupStreamer
 from avsr.streams import Budget, TokenStream
 
 Array = npt.NDArray[Any]
+STEP = 1e-3  # seconds between compensation frames: with less there are more of them than frames
 
 
 @compressors.register("keyframe")
@@ -75,8 +76,11 @@ class Keyframe(Grouping):
         coarse: float = 4.0,
         relevance: Literal["novelty", "density", "energy"] = "novelty",
     ) -> None:
-        if not 0 < least <= most or step <= 0 or not 1 <= fine <= coarse:
-            raise ValueError("it must be 0 < least <= most, 0 < step and 1 <= fine <= coarse")
+        if not 0 < least <= most or not step >= STEP or not 1 <= fine <= coarse:
+            raise ValueError(
+                f"it must be 0 < least <= most, step from {STEP:g} and 1 <= fine <= coarse, got "
+                f"least={least:g}, most={most:g}, step={step:g}, fine={fine:g}, coarse={coarse:g}"
+            )
         if relevance not in ("novelty", "density", "energy"):
             raise ValueError(f"relevance={relevance!r} is not known")
         super().__init__(
@@ -176,7 +180,7 @@ class Keyframe(Grouping):
 
 def _hz(s: TokenStream, row: int, length: int) -> float:
     """Tokens a second of a row, which may be long ones."""
-    return s.hz * length / max(1, int(s.size[row].sum()))
+    return s.hz * length / max(1, int(s.frames[row]))
 
 
 def compensation(keys: Sequence[int], frames: int, step: float) -> list[list[int]]:

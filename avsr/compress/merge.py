@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
-from avsr.compress.cosine import cosine, to_previous, unit
+from avsr.compress.cosine import cosine, rounded, to_previous, unit
 from avsr.compress.plans import Grouping, from_starts, plain, ranked, streamed, whole
 from avsr.compress.ward import cheapest
 from avsr.compress.windows import GroupStreamer, WindowStreamer
@@ -169,13 +169,15 @@ class Affinity(Grouping):
             return back < threshold
         u = unit(x)
         starts = torch.ones(rows, frames, dtype=torch.bool, device=x.device)
-        first, members = starts.new_zeros(rows, dtype=torch.long), u[:, 0].clone()
+        first = starts.new_zeros(rows, dtype=torch.long)
+        told = torch.cat([u, ~u.any(-1, keepdim=True)], -1).double()  # so that zeros are alike
+        members = told[:, 0].clone()  # in double: sums of many equal frames do not drift
         lags = [cosine(u[:, lag:], u[:, :-lag]) for lag in range(1, min(self.window, frames))]
         if self.window < frames:
             lags.append(cosine(u[:, self.window :], u[:, : -self.window]))
         for t in range(1, frames):
             if self.link == "mean":
-                like = (u[:, t] * members).sum(-1) / (t - first)
+                like = rounded((told[:, t] * members).sum(-1) / (t - first)).to(x.dtype)
             else:
                 like = x.new_full((rows,), float("-inf"))
                 for lag, found in enumerate(lags[:t], start=1):
@@ -186,7 +188,7 @@ class Affinity(Grouping):
                 joins &= t - first < self.max_span
             starts[:, t] = ~joins
             first = torch.where(joins, first, t)
-            members = torch.where(joins[:, None], members + u[:, t], u[:, t])
+            members = torch.where(joins[:, None], members + told[:, t], told[:, t])
         return starts
 
 
@@ -227,17 +229,17 @@ class WindowMerge(Grouping):
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """Frames of a still window share a token."""
-        size = self._window(b)
         least = b.value if b.kind == "threshold" else self.similarity
-        rows, frames = s.mask.shape
-        count = -(-frames // size)
-        extra = count * size - frames
-        u = F.pad(unit(plain(s)), (0, 0, 0, extra)).reshape(rows, count, size, s.x.shape[-1])
-        real = F.pad(s.mask, (0, extra)).reshape(rows, count, size)
-        like = cosine(u[:, :, None], u[:, :, :, None])  # [B, N, r, r]
-        still = ((like >= least) | ~(real[:, :, None] & real[..., None])).all(3).all(2)
+        u, frames = unit(plain(s)), s.mask.shape[1]
+        size = min(self._window(b), frames)
         place = torch.arange(frames, device=s.device)
-        return from_starts((place % size == 0) | ~still[:, place // size])
+        window = (place // size).expand(s.mask.shape)
+        moves = s.mask.new_zeros(s.mask.shape)
+        for lag in range(1, size):  # a lag at a time: pairs of a long window would fill the memory
+            unlike = (cosine(u[:, lag:], u[:, :-lag]) < least) & s.mask[:, lag:]
+            moves[:, lag:] |= unlike & (place[lag:] % size >= lag)  # both in one window
+        still = torch.zeros_like(window).scatter_add(1, window, moves.long()) == 0
+        return from_starts((place % size == 0) | ~still.gather(1, window))
 
     def stream(self, b: Budget) -> Streamer:
         """A streaming form; a token waits for its window to end."""

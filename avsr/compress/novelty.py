@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avsr.compress.apply import apply, unchanged
@@ -132,28 +131,27 @@ class Novelty(Grouping):
             past = _Past(empty, torch.zeros_like(s.lengths), torch.zeros_like(s.lengths))
         plans, tokens = [], torch.zeros_like(s.lengths)
         for start in range(0, x.shape[1], size):
-            here, real = x[:, start : start + size], mask[:, start : start + size]
-            short = size - here.shape[1]
-            z, real = F.pad(unit(here), (0, 0, 0, short)), F.pad(real, (0, short))
-            score, past = self._scores(z, real, past)
+            z, real = unit(x[:, start : start + size]), mask[:, start : start + size]
+            score, past = self._scores(z, real, size, past)
             kept, gap = self._kept(score, real, rate, past.gap)
             past = replace(past, gap=gap)
             plan = self._joined(kept, real)
             plans.append((plan + tokens[:, None]).masked_fill(plan < 0, -1))
             tokens = tokens + kept.sum(1)
         made = torch.cat(plans, 1) if plans else mask.new_zeros(mask.shape, dtype=torch.long)
-        return made[:, : x.shape[1]], past
+        return made, past
 
-    def _scores(self, z: Tensor, real: Tensor, past: _Past) -> tuple[Tensor, _Past]:
-        """Novelty of a chunk's unit frames [B, c]; full chunks enter the past."""
+    def _scores(self, z: Tensor, real: Tensor, size: int, past: _Past) -> tuple[Tensor, _Past]:
+        """Novelty of a chunk's unit frames [B, c]; full chunks, of `size`, enter the past."""
         count = real.sum(1)
-        now = (z * real[..., None]).sum(1) / count.clamp(min=1)[:, None]
+        total = (z * real[..., None]).cumsum(1)[:, -1]  # one by one, whatever padding is there
+        now = total / count.clamp(min=1)[:, None]
         slots = past.means.shape[1]
         known = past.seen.clamp(max=slots)
         before = past.means.sum(1) / known.clamp(min=1)[:, None]
         share = (self.past * (past.seen > 0)).to(z.dtype)[:, None]
         old, new = (1 - cosine(z, unit(m)[:, None].expand_as(z)) for m in (before, now))
-        full = (count == z.shape[1])[:, None, None]
+        full = (count == size)[:, None, None]
         if self.memory is None:
             step = (now - past.means[:, 0]) / (past.seen + 1)[:, None]
             means = past.means + step[:, None]

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from avsr.compress.asked import read_budget
 from avsr.compress.base import Compressor, compressors
 from avsr.compress.presets import build_compressor, resolved
 from avsr.errors import ConfigError, ModelError
@@ -122,20 +123,28 @@ def foreign(
         The compressor and a warning; None and None for the one the model was trained with.
 
     Raises:
-        ModelError: the card says that a model must be trained with it, or it takes no rates and
+        ModelError: the card of the one asked for, or of the model's own, says that tokens of the
+            one are nothing to projectors that were trained with another; or it takes no rates and
             was given no budget.
         ConfigError: no such compressor.
     """
     own, wanted = resolved(trained), resolved(config)
-    if "name" in own and _settings(own) == _settings(wanted):
+    each = [own] if "name" in own else [resolved(one) for one in own.values()]
+    if all(_settings(one) == _settings(wanted) for one in each):
         return None, None
     asked = _spelt(config)
-    card = compressors[wanted["name"]].card if isinstance(wanted.get("name"), str) else None
-    if card is not None and card.foreign == "refuses":
+    if _alone(wanted):
         raise ModelError(
             f"the model was not trained with the compressor {asked!r}, and its projectors "
             "cannot read such tokens",
             todo=f"Train one with compress: {{name: {config['name']}}}, or choose another method.",
+        )
+    alone = [_spelt(one) for one in each if _alone(one)]
+    if alone:
+        raise ModelError(
+            f"the model was trained with the compressor {alone[0]!r}, and its projectors "
+            f"cannot read the tokens of {asked!r}",
+            todo=f"Keep its own, or train one with compress: {{name: {config.get('name')}}}.",
         )
     made = build_compressor(wanted, width=1, other_width=1, rates=(1,))
     _check_guide(made, gives)
@@ -188,6 +197,12 @@ def replaced(
     return (nn.ModuleDict(pair), told, "; ".join(notes)) if notes else None
 
 
+def _alone(config: Mapping[str, Any]) -> bool:
+    """Whether only a model that was trained with a compressor can read its tokens."""
+    name = config.get("name")
+    return isinstance(name, str) and compressors[name].card.foreign == "refuses"
+
+
 def _spelt(config: Mapping[str, Any]) -> str:
     """A configuration as `parse` reads it."""
     if "name" not in config:
@@ -203,8 +218,13 @@ def _value(value: Any) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with its defaults, of which a model says only some."""
+    """A configuration with its defaults, of which a model says only some, in one spelling.
+
+    Raises:
+        ConfigError: a budget that cannot be read.
+    """
     kind = compressors[config["name"]] if isinstance(config.get("name"), str) else None
     known = {} if kind is None else inspect.signature(kind).parameters
     given = {k: p.default for k, p in known.items() if p.default is not inspect.Parameter.empty}
-    return {**given, **config}
+    told = {k: tuple(v) if isinstance(v, list) else v for k, v in {**given, **config}.items()}
+    return {**told, "budget": read_budget(told["budget"])} if "budget" in told else told

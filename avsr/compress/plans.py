@@ -15,6 +15,8 @@ from avsr.compress.base import Compressor, Guide, NotCausalError
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 
+_LONGEST = 1 << 62  # frames
+
 
 class Grouping(Compressor):
     """Base of compressors that only decide which tokens go together.
@@ -42,6 +44,8 @@ class Grouping(Compressor):
         self, s: TokenStream, budgets: Sequence[Budget], g: Guide | None = None
     ) -> list[TokenStream]:
         """The stream at several budgets; plans are made without gradients."""
+        if g is not None:
+            g.check(s)
         for b in budgets:
             self.check(b)
         cuts = [b for b in budgets if self._cuts(s, b)]
@@ -66,8 +70,12 @@ def plain(s: TokenStream) -> Tensor:
 
 
 def whole_rate(b: Budget) -> int | None:
-    """The rate of a budget in whole frames, None for any other budget."""
-    return int(b.value) if b.kind == "rate" and float(b.value).is_integer() else None
+    """The rate of a budget in whole frames, None for any other budget.
+
+    Beyond the length of all rows there is it is cut, so that it can be reckoned with.
+    """
+    fits = b.kind == "rate" and float(b.value).is_integer()
+    return min(int(b.value), _LONGEST) if fits else None
 
 
 def whole(compressor: Compressor, b: Budget) -> int:

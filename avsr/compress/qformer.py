@@ -14,6 +14,7 @@ from avsr.compress.apply import apply, unchanged
 from avsr.compress.attention import GatedAttention, clean, times
 from avsr.compress.base import Card, Compressor, Guide, compressors
 from avsr.compress.plans import windows
+from avsr.compress.seeds import drawing
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 
@@ -34,7 +35,7 @@ class QFormer(Compressor):
         seed: of the weights.
 
     Raises:
-        ValueError: sizes that make no layers.
+        ValueError: sizes that make no layers, or a seed below 0.
     """
 
     card: ClassVar[Card] = Card(
@@ -65,8 +66,7 @@ class QFormer(Compressor):
         super().__init__(
             width=width, queries=queries, layers=layers, heads=heads, inner=inner, seed=seed
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             self.queries = nn.Parameter(torch.randn(queries, width) * width**-0.5)
             made = [
                 GatedAttention(width, width, heads=heads, inner=inner, gate=1.0)

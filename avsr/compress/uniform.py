@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
 from avsr.compress.base import Card, Compressor, Guide, Meets, Streamer, compressors
-from avsr.compress.plans import evenly, streamed, whole
+from avsr.compress.plans import evenly, streamed, whole, whole_rate
 from avsr.compress.windows import WindowStreamer
 from avsr.streams import Budget, TokenStream
 
@@ -86,14 +86,14 @@ class Pool(Compressor):
     ) -> TokenStream:
         self.check(b)
         lengths, counts = s.lengths, s.resolve(b)
-        rate = int(b.value) if b.kind == "rate" and float(b.value).is_integer() else None
+        rate = whole_rate(b)
         if rate is not None and self.tail == "drop":
             counts = lengths // rate
         if torch.equal(counts, lengths):
             return unchanged(s)
         if rate is None:
             return apply(s, evenly(s, counts))
-        factors = _primes(rate)
+        factors = _primes(rate, s.x.shape[1])
         if () not in folded:
             folded[()] = sums_of(s)
         known = max((f for f in folded if factors[: len(f)] == f), key=len)
@@ -174,12 +174,19 @@ def _most(counts: Tensor) -> int:
     return int(counts.max()) if len(counts) else 0
 
 
-def _primes(number: int) -> tuple[int, ...]:
-    """Prime factors in ascending order."""
-    for divisor in range(2, int(number**0.5) + 1):
-        if number % divisor == 0:
-            return (divisor, *_primes(number // divisor))
-    return (number,) if number > 1 else ()
+def _primes(rate: int, frames: int) -> tuple[int, ...]:
+    """Prime factors of a rate in ascending order, as far as they add anything to anything.
+
+    Once one token is left there is nothing to add, so memory does not grow with the rate. The last
+    factor is cut to the tokens that it finds.
+    """
+    factors, divisor, left = [], 2, frames
+    while rate > 1 and left > 1:
+        while rate % divisor and divisor < left:
+            divisor += 1
+        factors.append(divisor)  # which divides the rate, or is all there is
+        rate, left = rate // divisor, -(-left // divisor)
+    return tuple(factors)
 
 
 def _fold(x: Tensor, lengths: Tensor, factors: tuple[int, ...]) -> Tensor:
@@ -227,6 +234,7 @@ def _stream(
 ) -> TokenStream:
     """The stream of whole windows of `s`: sizes, times and owners, and means if sums are given."""
     slots, rows = _most(counts), len(counts)
+    rate = min(rate, max(1, s.mask.shape[1]))  # beyond the rows there is nothing to count
     token = torch.arange(slots, device=s.device)
     mask = token < counts[:, None]
     real = s.size[:, : slots * rate]
@@ -249,4 +257,5 @@ def _stream(
         t1=s.t1.gather(1, final).masked_fill(~mask, 0.0),
         owner=owner.masked_fill(owner >= counts[:, None], -1),
         sums=sums,
+        source=s.source,
     )

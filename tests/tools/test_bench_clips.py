@@ -290,6 +290,17 @@ def test_tuned_runs_are_held_against_tuned_pooling(tool):
     assert lines[-2].startswith("| pool (tuned) | 50.0 |")
     assert lines[-1].startswith("| cluster (tuned) | 33.3: better, -16.7 ")
     assert "better, -16.7 " in page.trained(runs)
+    shipped = page.shipped(runs).splitlines()  # what is better than tuned pooling is worse there
+    assert [line.split(" | ")[0] for line in shipped[2:]] == [f"| {run['name']}" for run in runs]
+    assert "worse, +33.3 " in shipped[3]
+    assert "worse, +16.7 " in shipped[4]
+    assert page.shipped(runs[:1]) == page.NONE_YET
+
+
+def test_the_page_tells_the_rates_of_learning_that_were_used(tool):
+    told = tool("compress_page").learning_rates()
+    assert "`conv`, were tuned at a peak learning rate of 0.002" in told
+    assert "before at 0.0002;" in told
 
 
 def test_the_committed_page_is_that_of_the_committed_figures(tool):

@@ -83,7 +83,7 @@ def test_what_is_written_down_is_not_measured_again(tool, tmp_path):
     again = bench.resumed(tmp_path, jobs, facts)
     assert calls == ["a", "b,c=1"]
     assert again[0] == first[0]
-    with pytest.raises(ValueError, match="another schema or seed"):
+    with pytest.raises(ValueError, match="another seed: measure in a new folder"):
         bench.resumed(tmp_path, jobs, facts | {"seed": 1})
 
 

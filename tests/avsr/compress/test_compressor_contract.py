@@ -3,26 +3,33 @@
 What it must do with a stream in pieces: `test_compressor_streaming.py`. The cases: `cases.py`.
 """
 
+import random
 from dataclasses import fields, replace
 from itertools import groupby, pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsr.compress import Card, Compressor, compressors
+from avsr.compress.presets import build_compressor
 from avsr.errors import ConfigError
 from avsr.streams import Budget
 from tests.avsr.compress.cases import (
     ALL,
     BUDGETS,
     CASES,
+    CONFIGS,
     HZ,
     LAWFUL,
     LAWLESS,
     LENGTHS,
+    OTHER,
     RATES,
+    VARIANTS,
     Case,
     assert_equal,
     assert_same,
@@ -201,6 +208,20 @@ def test_c12_half_precision_groups_alike(case: Case) -> None:
         half = case.run(stream(symbols().to(dtype)))
         assert torch.equal(full.owner, half.owner)
         torch.testing.assert_close(full.x, half.x.float(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, *VARIANTS], ids=str)
+def test_c11_building_leaves_the_global_generators_alone(config: dict[str, Any]) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    first = build_compressor(config, width=5, other_width=OTHER, rates=RATES)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert random.getstate() == before[2]
+    torch.manual_seed(4)
+    again = build_compressor(config, width=5, other_width=OTHER, rates=RATES)
+    for name, weight in first.state_dict().items():  # weights are of their seed alone
+        assert torch.equal(weight, again.state_dict()[name]), name
 
 
 def test_c12_half_precision_adds_in_single() -> None:

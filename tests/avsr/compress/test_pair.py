@@ -125,7 +125,8 @@ def test_what_makes_means_runs_in_a_model_that_was_not_trained_with_it(name: str
 def test_other_settings_and_presets_are_told_apart() -> None:
     _, note = foreign({"name": "pool"}, parse("omni-avsr"))
     assert note == "compressed by 'omni-avsr' (pool,tail=drop); the model was trained with 'pool'"
-    _, note = foreign(BOTH, {"name": "cluster"})
+    means = {"audio": BOTH["audio"], "video": {"name": "pool"}}
+    _, note = foreign(means, {"name": "cluster"})
     assert note == "compressed by 'cluster'; the model was trained with 'one for each modality'"
 
 
