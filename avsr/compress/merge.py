@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avsr.compress.base import Card, Guide, Meets, Streamer, compressors
+from avsr.compress.base import Card, Guide, Meets, NotCausalError, Streamer, compressors
 from avsr.compress.cosine import cosine, rounded, to_previous, unit
+from avsr.compress.density import frame_weights
 from avsr.compress.plans import Grouping, from_starts, plain, ranked, streamed, whole
 from avsr.compress.ward import cheapest
 from avsr.compress.windows import GroupStreamer, WindowStreamer
@@ -91,7 +92,8 @@ class Affinity(Grouping):
         link: "any" of them must be similar enough (Affinity Pooling), or the "mean" of the group's
             (SA-MAP).
         weights: "mean", or "inverse" to weigh a token less, the more it is like the mean of its
-            group (after AdaTS).
+            group (after AdaTS); "energy" or "density" as in `density.frame_weights`, which do not
+            say where groups end.
         max_span: tokens that go into the longest group, None for no limit; they are frames unless
             the stream was cut before.
 
@@ -119,15 +121,20 @@ class Affinity(Grouping):
         *,
         window: int = 1,
         link: Literal["any", "mean"] = "any",
-        weights: Literal["mean", "inverse"] = "mean",
+        weights: Literal["mean", "inverse", "energy", "density"] = "mean",
         max_span: int | None = None,
     ) -> None:
-        if link not in ("any", "mean") or weights not in ("mean", "inverse"):
+        if link not in ("any", "mean") or weights not in ("mean", "inverse", "energy", "density"):
             raise ValueError(f"link={link!r}, weights={weights!r} are not known")
         if window < 1 or (max_span is not None and max_span < 1):
             raise ValueError(f"window={window}, max_span={max_span} must be at least 1")
         super().__init__(window=window, link=link, weights=weights, max_span=max_span)
         self.window, self.link, self.by, self.max_span = window, link, weights, max_span
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """A density, if frames are weighed by one."""
+        return frozenset({"density"} if self.by == "density" else ())
 
     def plan(self, s: TokenStream, b: Budget, g: Guide | None) -> Tensor:
         """As `plans`, for one budget."""
@@ -149,7 +156,9 @@ class Affinity(Grouping):
         return out
 
     def weights(self, s: TokenStream, plan: Tensor, g: Guide | None) -> Tensor | None:
-        """Two less the cosine to the group's mean, in [1, 3]; None for plain means."""
+        """As asked for, by inverse two less the cosine to the group's mean, in [1, 3]."""
+        if self.by == "energy" or self.by == "density":
+            return frame_weights(s, self.by, g)
         if self.by == "mean" or s.mask.shape[1] == 0:
             return None
         u = unit(plain(s))
@@ -158,8 +167,17 @@ class Affinity(Grouping):
         return 2 - cosine(u, unit(total.gather(1, held[..., None].expand_as(u))))
 
     def stream(self, b: Budget) -> Streamer:
-        """A streaming form at a threshold; a token waits for the first frame that is unlike it."""
+        """A streaming form at a threshold; a token waits for the first frame that is unlike it.
+
+        Raises:
+            NotCausalError: frames are weighed by a density, which open groups do not hold.
+        """
         self.check_stream(b)
+        if self.by == "density":
+            raise NotCausalError(
+                "open groups of live streams are not weighed by a density",
+                todo='Choose weights "energy" or "inverse", or the compressor \'weighted\'.',
+            )
         return GroupStreamer(self, b)
 
     def _starts(self, x: Tensor, back: Tensor, threshold: float) -> Tensor:

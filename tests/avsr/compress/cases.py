@@ -101,6 +101,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (  # other settings of these, under the l
     {"name": "atome", "clip": 3},
     {"name": "affinity", "window": 3, "max_span": 5},
     {"name": "affinity", "link": "mean", "weights": "inverse"},
+    {"name": "affinity", "weights": "energy"},
+    {"name": "affinity", "weights": "density"},
     {"name": "cluster", "weights": "energy"},
     {"name": "keyframe", "relevance": "density"},
     {"name": "select", "by": "pivot"},
@@ -133,7 +135,9 @@ LAWFUL = [case for case in CASES if case.config not in LAWLESS]
 CAUSAL = [
     replace(case, budget=Budget.threshold(1.0)) if case.card.name == "cif" else case
     for case in ALIKE
-    if case.budget.kind in case.card.streams and case.config.get("nested") != "yes"
+    if case.budget.kind in case.card.streams
+    and case.config.get("nested") != "yes"
+    and case.config.get("weights") != "density"  # refused, and tested on its own
 ]  # a frame may fill one token of a cif, not two
 variants = pytest.mark.parametrize("case", ALIKE, ids=str)
 every = pytest.mark.parametrize("case", CASES, ids=str)

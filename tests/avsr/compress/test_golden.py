@@ -16,6 +16,7 @@ from avsr.compress import (
     Guide,
     Keyframe,
     KMeans,
+    NotCausalError,
     Novelty,
     Select,
     Weighted,
@@ -101,6 +102,20 @@ def test_inverse_weights_favour_what_is_unlike() -> None:
     even, inverse = (Affinity(weights=w)(s, Budget.tokens(1)).x[0, 0] for w in ("mean", "inverse"))
     assert even.tolist() == pytest.approx([1.0, 1 / 3])
     assert inverse[1] > even[1]
+
+
+def test_affinity_by_density_is_a_weighted_mean_of_the_same_groups() -> None:
+    s = stream([[4.0, 0.0], [8.0, 0.0], [0.0, 3.0]])
+    by = Affinity(weights="density")
+    out = by(s, Budget.threshold(0.5), Guide(density=torch.tensor([[0.75, 0.25, 1.0]])))
+    assert out.owner.tolist() == [[0, 0, 1]]
+    assert out.x[0].tolist() == [[5.0, 0.0], [0.0, 3.0]]  # 0.75 of 4 and 0.25 of 8
+    energy = Affinity(weights="energy")(s, Budget.threshold(0.5))
+    assert energy.x[0, 0, 0].item() == pytest.approx((4 * 16 + 8 * 64) / (16 + 64))
+    with pytest.raises(ConfigError, match="density"):
+        by(s, Budget.threshold(0.5))
+    with pytest.raises(NotCausalError, match="not weighed by a density"):
+        by.stream(Budget.threshold(0.5))
 
 
 def test_still_windows_merge_and_moving_ones_stay() -> None:
