@@ -62,16 +62,21 @@ def apply(s: TokenStream, plan: Tensor, weights: Tensor | None = None) -> TokenS
     counts = counted(plan.masked_fill(~held, -1))
     slots = int(counts.max()) if rows else 0
     base = torch.arange(rows, device=s.device)[:, None] * slots
-    target = (plan + base)[held]  # [frames held] index into [B * slots]
+    every = bool(held.all())
+
+    def of_held(values: Tensor) -> Tensor:
+        return values.flatten(0, 1) if every else values[held]  # a copy
+
+    target = of_held(plan + base)  # [frames held] index into [B * slots]
 
     def total(values: Tensor) -> Tensor:
         shape = (rows * slots, *values.shape[2:])
-        flat = values.new_zeros(shape).index_add(0, target, values[held])
+        flat = values.new_zeros(shape).index_add(0, target, of_held(values))
         return flat.reshape(rows, slots, *values.shape[2:])
 
     def extreme(values: Tensor, reduce: str) -> Tensor:
         flat = values.new_zeros(rows * slots)
-        flat = flat.scatter_reduce(0, target, values[held], reduce, include_self=False)
+        flat = flat.scatter_reduce(0, target, of_held(values), reduce, include_self=False)
         return flat.reshape(rows, slots)
 
     size, sums = total(s.size), None

@@ -29,7 +29,8 @@ def levelled(x: Tensor) -> Tensor:
     """
     if x.numel() == 0:
         return x
-    top, least = x.abs().flatten(1).amax(1), torch.finfo(x.dtype).tiny
+    flat, least = x.flatten(1), torch.finfo(x.dtype).tiny
+    top = flat.amax(1).maximum(-flat.amin(1))  # of absolute values, without a copy of them
     fit = (top == 0) | ((top > 1 / _FIT) & (top < _FIT))
     if bool(fit.all()):  # as ever, but for made-up numbers: no copy
         return x

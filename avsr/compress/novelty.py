@@ -146,9 +146,7 @@ class Novelty(Grouping):
         count = real.sum(1)
         total = (z * real[..., None]).cumsum(1)[:, -1]  # one by one, whatever padding is there
         now = total / count.clamp(min=1)[:, None]
-        slots = past.means.shape[1]
-        known = past.seen.clamp(max=slots)
-        before = past.means.sum(1) / known.clamp(min=1)[:, None]
+        before = past.means.sum(1)  # its direction alone is looked at, and is that of the mean
         share = (self.past * (past.seen > 0)).to(z.dtype)[:, None]
         old, new = (1 - cosine(z, unit(m)[:, None].expand_as(z)) for m in (before, now))
         full = (count == size)[:, None, None]

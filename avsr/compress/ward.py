@@ -24,34 +24,63 @@ class _Forest:
         x: tokens [B, T, D].
         weight: of each [B, T], above zero.
         span: frames in each [B, T] long.
-        small: price of size in each row [B].
+        lengths: tokens of each row [B].
         max_span: frames of the longest token, None for no limit.
     """
 
     def __init__(
-        self, x: Tensor, weight: Tensor, span: Tensor, small: Tensor, max_span: int | None
+        self, x: Tensor, weight: Tensor, span: Tensor, lengths: Tensor, max_span: int | None
     ) -> None:
-        self.frames, self.max_span, self.small = x.shape[1], max_span, small
+        self.frames, self.max_span = x.shape[1], max_span
         self.weight, self.span = weight.reshape(-1).clone(), span.reshape(-1).clone()
-        self.sums = (x * weight[..., None]).reshape(len(self.weight), -1)
+        store = torch.mul(x, x)  # the sums come where the squares were: new memory is dear
+        self.small = _SMALL * (store.sum((1, 2)) / lengths.clamp(min=1))  # price of size in a row
+        self.sums = torch.mul(x, weight[..., None], out=store).reshape(len(self.weight), -1)
+        self._even = bool((weight == 1).all())
         self._piece = max(1, _PIECE // max(1, self.sums.shape[1]))
-        self._work = tuple(self.sums.new_empty(self._piece, self.sums.shape[1]) for _ in "abc")
+        self._work = tuple(self.sums.new_empty(self._piece + 1, x.shape[2]) for _ in "abc")
+
+    def first(self) -> Tensor:
+        """Cost of joining each token with the one before it [B * T], where none is joined yet.
+
+        The same as `costs` of all, but read in order; it means nothing where a row begins.
+        """
+        a, b = self.weight[:-1], self.weight[1:]
+        apart = a.new_empty(len(a))
+        for start in range(0, len(a), self._piece):
+            stop = min(start + self._piece, len(a))
+            means = self.sums[start : stop + 1]
+            if not self._even:
+                weight = self.weight[start : stop + 1, None]
+                means = torch.div(means, weight, out=self._work[0][: len(means)])
+            self._apart(means[:-1], means[1:], apart[start:stop])
+        row = torch.arange(len(a), device=a.device) // self.frames
+        cost = self._cost(a, b, apart, row, self.span[:-1] + self.span[1:])
+        return torch.cat([cost.new_full((1,), float("inf")), cost])
 
     def costs(self, left: Tensor, right: Tensor) -> Tensor:
         """Cost of joining the tokens at these flat places [M]."""
-        a, b = self.weight[left], self.weight[right]
-        sizes = a + b
+        a, b = self.weight.index_select(0, left), self.weight.index_select(0, right)
         apart = a.new_empty(len(a))
         for start in range(0, len(a), self._piece):
             part = slice(start, start + self._piece)
             one = self._means(left[part], a[part], self._work[0])
             other = self._means(right[part], b[part], self._work[1])
-            square = torch.sub(one, other, out=self._work[2][: len(one)])
-            torch.sum(square.mul_(square), -1, out=apart[part])
-        cost = a * b / sizes * apart + self.small[left // self.frames] * sizes
+            self._apart(one, other, apart[part])
+        spans = self.span[left] + self.span[right] if self.max_span is not None else self.span
+        return self._cost(a, b, apart, left // self.frames, spans)
+
+    def _apart(self, one: Tensor, other: Tensor, out: Tensor) -> None:
+        """Squared distances of means [M, D], written into `out` [M]."""
+        square = torch.sub(one, other, out=self._work[2][: len(one)])
+        torch.sum(square.mul_(square), -1, out=out)
+
+    def _cost(self, a: Tensor, b: Tensor, apart: Tensor, row: Tensor, spans: Tensor) -> Tensor:
+        """Cost of joining tokens of these weights, distances, rows and joint spans [M]."""
+        sizes = a + b
+        cost = a * b / sizes * apart + self.small[row] * sizes
         if self.max_span is not None:
-            far = self.span[left] + self.span[right] > self.max_span
-            cost = cost.masked_fill(far, float("inf"))
+            cost = cost.masked_fill(spans > self.max_span, float("inf"))
         return cost
 
     def join(self, left: Tensor, right: Tensor) -> None:
@@ -64,7 +93,8 @@ class _Forest:
             )
             self.sums.index_copy_(0, left[part], one.add_(other))
         for held in (self.weight, self.span):
-            held[left] += held[right]
+            both = held.index_select(0, left) + held.index_select(0, right)
+            held.index_copy_(0, left, both)
 
     def _means(self, places: Tensor, weight: Tensor, work: Tensor) -> Tensor:
         """Means of the tokens at some places [M, D], written into `work`."""
@@ -104,39 +134,41 @@ def vanishing(
     order = torch.full((rows, frames), NEVER, device=x.device)
     if frames < 2:
         return order
-    alive = torch.arange(frames, device=x.device) < lengths[:, None]
-    scale = x.square().sum((1, 2)) / lengths.clamp(min=1)
     tiny = torch.finfo(x.dtype).tiny ** 0.5
     weight = weight.to(x.dtype).clamp(min=tiny)
-    forest = _Forest(
-        x, weight, torch.ones_like(order) if span is None else span, _SMALL * scale, max_span
-    )
-    base = torch.arange(rows, device=x.device)[:, None] * frames
-    cost = x.new_full((rows * frames,), float("inf"))  # of the boundary before each token
-    places, count = _places(alive)
-    fresh = torch.ones_like(alive).reshape(-1)
+    spans = torch.ones_like(order) if span is None else span
+    forest = _Forest(x, weight, spans, lengths, max_span)
+    cost = forest.first()  # of the boundary before each token
+    grown = torch.zeros_like(cost, dtype=torch.bool)
+    places = torch.arange(rows * frames, device=x.device).reshape(rows, frames)
+    count = lengths
     while True:
-        left, right = (places + base)[:, :-1], (places + base)[:, 1:]  # [B, T' - 1]
-        inside = torch.arange(1, places.shape[1], device=x.device) < count[:, None]
-        new = inside & (fresh[left] | fresh[right])
-        cost[right[new]] = forest.costs(left[new], right[new])
-        fresh.zero_()
-        now = cost[right].masked_fill(~inside, float("inf"))
+        slot = torch.arange(places.shape[1], device=x.device)
+        real, changed = slot < count[:, None], grown.take(places)
+        left, right, inside = places[:, :-1], places[:, 1:], real[:, 1:]
+        new = inside & (changed[:, :-1] | changed[:, 1:])
+        at = right.masked_select(new)
+        cost.index_copy_(0, at, forest.costs(left.masked_select(new), at))
+        now = cost.take(right).masked_fill(~inside, float("inf"))
         rank, chosen = cheapest(now, count - least, share)
-        if not bool(chosen.any()):
+        kept, gone = left.masked_select(chosen), right.masked_select(chosen)
+        if not len(gone):
             return order
-        order.view(-1)[right[chosen]] = (rank + (lengths - count)[:, None])[chosen]
-        forest.join(left[chosen], right[chosen])
-        alive.view(-1)[right[chosen]] = False
-        fresh[left[chosen]] = True
-        places, count = _places(alive)
+        number = (rank + (lengths - count)[:, None]).masked_select(chosen)
+        order.view(-1).index_copy_(0, gone, number)
+        forest.join(kept, gone)
+        grown.zero_().index_fill_(0, kept, True)
+        real[:, 1:] &= ~chosen
+        places, count = _closed(places, real)
 
 
-def _places(alive: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the living tokens of each row, in order [B, T'], and their number [B]."""
-    count = alive.sum(1)
-    places = torch.argsort(~alive, dim=1, stable=True)
-    return places[:, : max(2, int(count.max()))], count
+def _closed(places: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """The places to keep [B, T] moved together in each row [B, T'], and their number [B]."""
+    count = keep.sum(1)
+    most = max(2, int(count.max()))
+    slot = (keep.cumsum(1) - 1).masked_fill(~keep, most)  # one beyond, which is cut off
+    closed = places.new_zeros(len(places), most + 1).scatter_(1, slot, places)
+    return closed[:, :most], count
 
 
 def cheapest(cost: Tensor, need: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ What it must do with a stream in pieces: `test_compressor_streaming.py`. The cas
 """
 
 import random
+import zlib
 from dataclasses import fields, replace
 from itertools import groupby, pairwise
 from typing import Any
@@ -330,18 +331,19 @@ def test_several_budgets_at_once_equal_one_at_a_time(case: Case) -> None:
         assert_same(case, out, case.run(s, budget))
 
 
+@pytest.mark.parametrize("case", [c for c in BUDGETS if c.config not in LAWLESS], ids=str)
 @given(
-    st.sampled_from([case for case in BUDGETS if case.config not in LAWLESS]),
-    st.lists(st.integers(0, 40), min_size=1, max_size=3),
+    st.lists(st.integers(0, 40), min_size=2, max_size=3),
     st.floats(0.05, 1.0),
     st.integers(1, 16),
 )
-@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@settings(max_examples=4, deadline=None, database=None, derandomize=True)
 def test_any_lengths_and_budgets(case: Case, lengths: list[int], share: float, whole: int) -> None:
     values = {"keep": share, "per_second": 50 * share, "threshold": share, "tokens": whole}
     rate = float(RATES[whole % len(RATES)])
     budget = Budget(case.budget.kind, values.get(case.budget.kind, rate))
-    s = stream(frames(len(lengths), 40, seed=whole), lengths)
+    seed = zlib.crc32(str(case).encode()) + whole  # other frames for each case
+    s = stream(frames(len(lengths), 40, seed=seed), lengths)
     out = case.run(s, budget).validate()
     assert torch.isfinite(out.x).all()
     assert torch.equal(out.size.sum(1), (out.owner >= 0).sum(1))

@@ -1,6 +1,7 @@
 """Ward linkage: near the optimum, nested, exact, and the same in company as alone."""
 
 import math
+import time
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from avsr.compress import Cluster, KMeans, ward
+from avsr.compress import Cluster, KMeans, Pool, ward
 from avsr.compress.cluster import lloyd
 from avsr.compress.ward import NEVER, vanishing
 from avsr.streams import Budget, TokenStream
@@ -73,6 +74,23 @@ def test_within_three_per_cent_of_the_optimum_at_every_rate() -> None:
             ours += error(s, Cluster()(s, Budget.tokens(count)))
             least += best(s.x[0], [count])[count]
         assert ours <= 1.03 * least, count
+
+
+@pytest.mark.slow
+def test_it_takes_no_more_than_a_few_times_its_allowance() -> None:
+    """60 ms on two idle cores is the law; a busy machine, and pooling beside it, say the rest."""
+    x = torch.randn(16, 500, 256, generator=torch.Generator().manual_seed(0))
+    s, budget = TokenStream.from_features(x, torch.full((16,), 500), 50.0), Budget.rate(4)
+    spent: dict[str, list[float]] = {"cluster": [], "pool": []}
+    made = {"cluster": Cluster(), "pool": Pool()}
+    with torch.inference_mode():
+        for name in ["cluster", "pool"] * 12:  # in turn, so that both meet the same machine
+            began = time.perf_counter()
+            made[name](s, budget)
+            spent[name].append(time.perf_counter() - began)
+    least = {name: min(each) for name, each in spent.items()}
+    assert least["cluster"] < 0.24
+    assert least["cluster"] < 60 * least["pool"]
 
 
 @given(
