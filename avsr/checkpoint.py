@@ -7,7 +7,7 @@ Data: AvsrModel <-> folder with `config.json`, `model.safetensors` and, where li
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
@@ -134,18 +133,15 @@ def load_towers(
 def build_model(
     config: AvsrConfig,
     *,
-    start: Sequence[Path | str] = (),
     folder: Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
     seed: int = 0,
     device: Literal["cpu", "meta"] = "cpu",
 ) -> AvsrModel:
-    """A model with fresh trained parts, or with those of another checkpoint.
+    """A model with fresh trained parts.
 
     Args:
         config: sizes and names of frozen parts.
-        start: checkpoint folders to copy matching parts from, of which later ones win; a projector
-            of a rate that none has is copied from its nearest rate of the same modality.
         folder: the model's own folder, for a lip encoder that lies there.
         dtype: of the frozen LLM.
         seed: of the fresh parts.
@@ -166,14 +162,6 @@ def build_model(
         towers = load_towers(config, folder)
         with torch.device(device):
             model.adapt_towers(*towers, seed=seed)
-    if start:
-        state: dict[str, Tensor] = {}
-        for source in start:
-            state |= load_file(Path(source) / "model.safetensors")
-        own = model.state_dict()
-        fitting = {k: v for k, v in _spread(state, config).items() if k in own}
-        fitting = {k: v.float() for k, v in fitting.items() if v.shape == own[k].shape}
-        model.load_state_dict({**own, **fitting})
     return model
 
 
@@ -188,31 +176,6 @@ def _try_method(config: AvsrConfig) -> None:
             f"method {config.method!r} does not fit {config.language_model}: {error}",
             todo="Correct the method's settings, or choose a Llama- or Qwen-type LLM.",
         ) from error
-
-
-def _spread(state: Mapping[str, Tensor], config: AvsrConfig) -> dict[str, Tensor]:
-    """Give every configured rate a projector: its own, or the nearest trained one."""
-    out = dict(state)
-    prefix = "multi_modal_projector."
-    trained = sorted({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
-    for kind, rates in (("audio", config.audio_rates), ("video", config.video_rates)):
-        for rate in rates:
-            name = config.projector.name(kind, rate)
-            known = [other for other in trained if other.split("_")[0] == kind]
-            if name in known or not known:
-                continue
-            nearest = min(known, key=lambda other: abs(_rate_of(other, rate) - rate))
-            source = f"{prefix}{nearest}."
-            found = {k: v for k, v in state.items() if k.startswith(source)}
-            copied = {f"{prefix}{name}.{k[len(source) :]}": v for k, v in found.items()}
-            out |= {k: v for k, v in copied.items() if k not in out}  # a shared one: the finest's
-    return out
-
-
-def _rate_of(projector: str, otherwise: int) -> int:
-    """Rate in a projector's name; one that serves every rate has none."""
-    _, _, rate = projector.partition("_")
-    return int(rate) if rate else otherwise
 
 
 def save_model(

@@ -98,6 +98,10 @@ class Adapter(nn.Module):
         """Load-balance loss of the last pass under `tokens`; zero where nothing is routed."""
         return next(self.parameters()).new_zeros(())
 
+    def kept_by_scale(self, name: str) -> bool:
+        """Whether a tensor of the state has, along its first dimension, a part a rate pair."""
+        return False
+
     def settle(self) -> None:
         """Before an optimiser step: update what is learnt without gradients."""
 

@@ -130,6 +130,10 @@ class Mome(Adapter):
         """Parameters that act on one token, over all layers."""
         return sum(self.config.active(layer.hidden) for layer in self._each())
 
+    def kept_by_scale(self, name: str) -> bool:
+        """Routers of their own, and what steers them."""
+        return bool(self.scales) and name.rsplit(".", 1)[1] in ("router", "steer")
+
     @contextmanager
     def tokens(
         self,

@@ -148,6 +148,10 @@ class LoraBanks(Adapter):
         named = self.named_parameters()
         return sum(p.numel() // self.counts[_bank(name)] for name, p in named)
 
+    def kept_by_scale(self, name: str) -> bool:
+        """The banks of one set a rate pair."""
+        return bool(_bank(name) == "scale")
+
 
 def _bank(name: str) -> Any:
     return name.rsplit(".", 1)[1]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from avsr.precision import choose_dtype
 from avsr.rates import Rates
 from avsr.score import score
 from avsr.spoken import listener
+from avsr.start import Start, take_over
 from avsr.streams import TokenStream
 from avsr.train.data import Batch
 from avsr.train.objective import Objective, Schedule
@@ -44,7 +46,7 @@ class AvsrTask(lightning.LightningModule):
         model: configuration of the recogniser.
         objective: what is minimised.
         schedule: how.
-        start: checkpoint folders to start from, later ones win; projectors of other rates start
+        start: checkpoint folders to start from, later ones win; what belongs to other rates starts
             from the nearest. Empty for fresh weights.
         align_only: "yes" trains the projectors by CTC alone, without an LLM forward.
         vocabulary: manifest whose train transcripts' tokens are the classes of the CTC loss, None
@@ -54,6 +56,7 @@ class AvsrTask(lightning.LightningModule):
 
     Raises:
         ValueError: an objective that the model has no rates for, or CTC without a vocabulary.
+        ModelError: a folder to start from holds no model, or none of which anything fits.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class AvsrTask(lightning.LightningModule):
         self.objective, self.schedule, self.align_only = objective, schedule, align_only
         self.seed = seed
         self._chance: list[Tensor] | None = None
-        self.model: AvsrModel = build_model(
-            model, start=start, dtype=choose_dtype(dtype), seed=seed
-        )
+        starts = [Start.read(folder) for folder in start]
+        self.model: AvsrModel = build_model(model, dtype=choose_dtype(dtype), seed=seed)
+        fresh = take_over(self.model, starts)
+        if starts and fresh:
+            rank_zero_info(f"not in {', '.join(start)}, so begun anew: {', '.join(fresh)}")
         if asks(self.model) != (objective.phrases > 0):
             there = "there" if asks(self.model) else "not there"
             what = f"objective.phrases={objective.phrases}, but a compressor guided by phrases is"

@@ -339,37 +339,6 @@ def test_a_pickle_is_refused_unread(tmp_path, name):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_start_gives_its_parts_and_new_rates_their_nearest(saved):
-    model, folder = saved
-    wider = replace(model.config, audio_rates=(4, 16), video_rates=(2, 5))
-    begun = build_model(wider, start=[folder], dtype=torch.float32).state_dict()
-    old = model.state_dict()
-    assert all(torch.equal(begun[name], tensor) for name, tensor in old.items())
-    for new, near in (("audio_16", "audio_4"), ("video_5", "video_2")):
-        names = [n for n in old if n.startswith(f"multi_modal_projector.{near}.")]
-        assert names
-        assert all(torch.equal(begun[n.replace(near, new)], old[n]) for n in names)
-
-
-def test_a_shared_projector_starts_from_a_trained_one_and_gives_itself_on(saved, tmp_path):
-    """From a model with one projector a rate to one with one a modality, and back."""
-    model, folder = saved
-    shared = replace(
-        model.config, audio_rates=(4, 16), projector=replace(model.config.projector, per="modality")
-    )
-    begun = build_model(shared, start=[folder], dtype=torch.float32)
-    gain = torch.nn.Parameter(torch.tensor(7.0))
-    prefix = "multi_modal_projector."
-    old, new = model.state_dict(), begun.state_dict()
-    for name in (n for n in old if n.startswith(f"{prefix}audio_4.")):
-        assert torch.equal(new[name.replace("audio_4", "audio")], old[name])
-    begun.multi_modal_projector["audio"].gain = gain
-    save_model(begun, tmp_path / "shared", dtype=torch.float32)
-    wider = replace(model.config, audio_rates=(4, 16))
-    back = build_model(wider, start=[tmp_path / "shared"], dtype=torch.float32).state_dict()
-    assert back[f"{prefix}audio_4.gain"] == back[f"{prefix}audio_16.gain"] == 7.0
-
-
 def test_towers_of_sound_only(config, monkeypatch):
     asked = []
     monkeypatch.setattr(WhisperTower, "from_folder", lambda folder: asked.append(str(folder)))
