@@ -69,6 +69,12 @@ class AvsrConfig:
             whole = isinstance(rates, tuple) and all(type(r) is int and r >= 1 for r in rates)
             if not whole or len(set(rates)) != len(rates):
                 raise ConfigError(f"{name} must be distinct whole numbers >= 1, got {rates!r}")
+            if list(rates) != sorted(rates):
+                raise ConfigError(f"{name} go from the finest to the coarsest, got {rates!r}")
+        if not self.audio_rates and not self.video_rates:
+            raise ConfigError("a model needs audio_rates or video_rates, and has none")
+        if self.video_rates and self.video_tower is None:
+            raise ConfigError(f"video_rates={self.video_rates} need a video_tower, and it is null")
         each = self.compress if isinstance(self.compress, Mapping) else {}
         parts = [each] if "name" in each else list(each.values())
         for name, kind in _PARTS.items():

@@ -71,6 +71,10 @@ class MomeConfig:
         whole(0, shared=self.shared, top_k=self.top_k)
         if not 1 <= self.top_k <= self.routed:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and routed={self.routed}")
+        if self.renorm == "topk" and self.top_k == 1 < self.routed:
+            raise ValueError(
+                "renorm='topk' with top_k=1 makes every gate 1, so that no router would learn"
+            )
         real(alpha=self.alpha, balance_step=self.balance_step)
         if self.balance_step <= 0:
             raise ValueError(f"balance_step={self.balance_step} must be positive")

@@ -72,6 +72,12 @@ class AvsrTask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         objective.check(model)
+        if align_only == "yes" and not objective.ctc_rates:
+            raise ValueError("align_only trains the projectors of objective.ctc_rates: name some")
+        aligned = objective.ctc > 0 or align_only == "yes"
+        if aligned and vocabulary is None:
+            raise ValueError("a CTC loss needs the transcripts that its vocabulary comes from")
+        said = [] if vocabulary is None else read_manifest(vocabulary, lambda i: i.split == "train")
         self.objective, self.schedule, self.align_only = objective, schedule, align_only
         self.seed = seed
         self._chance: list[Tensor] | None = None
@@ -85,11 +91,8 @@ class AvsrTask(lightning.LightningModule):
             what = f"objective.phrases={objective.phrases}, but a compressor guided by phrases is"
             raise ValueError(f"{what} {there}")
         self.ctc: EmbeddingCtc | None = None
-        if objective.ctc > 0 or align_only == "yes":
-            if vocabulary is None:
-                raise ValueError("a CTC loss needs the transcripts that its vocabulary comes from")
-            clips = read_manifest(vocabulary, lambda item: item.split == "train")
-            ids = {i for clip in clips for i in self.model.tokenizer.encode(" " + clip.text)}
+        if aligned:
+            ids = {i for clip in said for i in self.model.tokenizer.encode(" " + clip.text)}
             table = self.model.llm.get_input_embeddings().weight
             self.ctc = EmbeddingCtc(table, sorted(ids))
             self.model.density = listener(self.model, self.ctc)
@@ -103,17 +106,17 @@ class AvsrTask(lightning.LightningModule):
 
         In mode "sample" a task and a rate pair are drawn for the whole joint batch: sequences of
         one kind are of like length, so little of the LLM's work is padding. Clips without lips are
-        then read by sound at the pair's audio rate.
+        then read by sound at the pair's audio rate, or one that is drawn for them; where sound
+        alone is not wanted, they are left out.
         """
         pairs = self._pairs()
-        audio = self.model.rates["audio"]
         seen = batch.features.video
         lips = [False] * len(batch.items) if seen is None else (seen.lengths > 0).tolist()
         some = any(lips) if batch.joint is None else batch.joint.lips > 0
         chances = {
             task: chance
             for task, chance in self.objective.tasks.items()
-            if chance > 0 and (some or task == "a")
+            if chance > 0 and pairs[task] and (some or task == "a")
         }
         if self.objective.matryoshka == "all":
             return [
@@ -123,6 +126,8 @@ class AvsrTask(lightning.LightningModule):
                 if lips[row] or task == "a"
                 for rates in pairs[task]
             ]
+        if not chances:
+            return []
         rng = np.random.default_rng([self.seed, batch.draw])
         shares = np.array(list(chances.values()))
         drawn = list(chances)[int(rng.choice(len(shares), p=shares / shares.sum()))]
@@ -130,7 +135,12 @@ class AvsrTask(lightning.LightningModule):
         if not some and self.objective.sound_rate_weights:
             weights = self.objective.sound_rate_weights
         rates = pairs[drawn][self._draw(pairs[drawn], weights, rng)]
-        alone = Rates(rates.audio or audio[0], None)
+        if "a" not in chances:
+            return [View(row, rates) for row, has in enumerate(lips) if has]
+        if rates.audio is not None:
+            alone = Rates(rates.audio, None)
+        else:
+            alone = pairs["a"][self._draw(pairs["a"], weights, rng)]
         return [View(row, rates if lips[row] else alone) for row in range(len(batch.items))]
 
     def encoded(self, batch: Batch) -> Batch:
@@ -180,7 +190,7 @@ class AvsrTask(lightning.LightningModule):
             return 1.0, 1.0
         if joint.mine == 0:
             return 0.0, 0.0
-        every = joint.clips
+        every = joint.clips if self.objective.tasks.get("a", 0) > 0 else joint.lips
         if self.objective.matryoshka == "all":
             counts = {t: len(p) for t, p in self._pairs().items()}
             tasks = [t for t, chance in self.objective.tasks.items() if chance > 0]

@@ -78,6 +78,8 @@ class Objective:
         for name, chance in (("misled", self.misled), ("slips", self.slips)):
             if not 0 <= chance <= 1:
                 raise ValueError(f"{name}={chance} is a chance, from 0 to 1")
+        if self.ctc > 0 and not self.ctc_rates:
+            raise ValueError(f"ctc={self.ctc} aligns no projector: name some in ctc_rates")
         if self.distil != 0 and self.matryoshka == "sample":
             raise ValueError('distil needs the finest view of a clip beside the others: mode "all"')
         drawn = [n for n in ("rate_weights", "sound_rate_weights", "misled") if getattr(self, n)]
@@ -89,7 +91,7 @@ class Objective:
 
         Raises:
             ValueError: another number of weights than audio rates, a pair or projector it has not,
-                a task whose rate pairs have no weight.
+                a task whose rate pairs have no weight, no task that it can do.
         """
         for name in ("rate_weights", "sound_rate_weights"):
             given = len(getattr(self, name))
@@ -103,9 +105,15 @@ class Objective:
             unknown = sorted(set(chosen) - set(known))
             if unknown:
                 raise ValueError(f"{name}: the model has no {unknown}, but {', '.join(known)}")
-        for task, chance in self.tasks.items():
-            if chance > 0:
-                self._check_weights(task, config)
+        wanted = [task for task, chance in self.tasks.items() if chance > 0]
+        for task in wanted:
+            self._check_weights(task, config)
+        counts = [sum(row.task == task for row in config.scales) for task in wanted]
+        if not any(counts):
+            rates = f"audio_rates={config.audio_rates}, video_rates={config.video_rates}"
+            raise ValueError(f"tasks {', '.join(wanted)} are wanted of a model of {rates}")
+        if self.distil > 0 and max(counts) == 1:
+            raise ValueError("distil needs a finer view of the same task, and each has one rate")
 
     def _check_weights(self, task: Task, config: AvsrConfig) -> None:
         """Refuse a task that is wanted and whose rate pairs are not."""

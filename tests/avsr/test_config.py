@@ -130,3 +130,17 @@ def test_parts_that_are_no_sizes_are_refused(part, given):
 def test_text_for_a_number_is_refused_by_its_name(sizes, told):
     with pytest.raises(ConfigError, match=told):
         AvsrConfig.from_dict(sizes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"audio_rates": (16, 4)}, "audio_rates go from the finest"),
+        ({"video_rates": (5, 2)}, "video_rates go from the finest"),
+        ({"audio_rates": (), "video_rates": ()}, "needs audio_rates or video_rates"),
+        ({"video_tower": None}, r"video_rates=\(2, 5\) need a video_tower"),
+    ],
+)
+def test_rates_that_nothing_can_be_read_at_are_refused(changes, told):
+    with pytest.raises(ConfigError, match=told):
+        AvsrConfig(**changes)

@@ -325,6 +325,7 @@ def test_an_unknown_method_is_refused_with_the_list(tiny_llm):
     [
         ("mome", {"top_k": 5}, "top_k=5 .*routed=4"),
         ("mome", {"rank": 0}, "rank=0"),
+        ("mome", {"top_k": 1, "renorm": "topk"}, "no router would learn"),
         ("mome", {"balance": "luck"}, "luck"),
         ("mome", {"balance_step": 0.0}, "balance_step=0.0"),
         ("dense", {"rank": 0}, "rank=0"),

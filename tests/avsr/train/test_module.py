@@ -12,7 +12,7 @@ from avsr.train.data import Batch, Corpus
 from avsr.train.datamodule import SpeechData
 from avsr.train.module import AvsrTask
 from avsr.train.objective import Objective, Schedule
-from avsr.views import View
+from avsr.views import View, task_of
 from experts import MomeConfig
 from tests.avsr.train.test_ddp import part
 
@@ -94,12 +94,22 @@ def test_mode_sample_draws_one_pair_a_batch_from_seed_and_batch_alone(make):
     assert len(kinds) == 8  # every pair comes up
 
 
-def test_a_clip_without_lips_is_read_by_sound(make):
+def test_a_clip_without_lips_is_read_by_sound_where_that_is_wanted(make):
+    objective = Objective(
+        tasks={"v": 1.0, "av": 1.0, "a": 0.1}, rate_weights=(0.0, 1.0), pair_weights={"none,5": 0}
+    )
+    tasks = set()
+    for draw in range(16):
+        views = make_once(make, objective).views(part([0, 1], lips=1, draw=draw))
+        assert views[1].rates == Rates(16, None)  # as its weights say, also beside lips alone
+        tasks.add(task_of(views[0].rates))
+    assert {"v", "av"} <= tasks
     objective = Objective(tasks={"v": 1.0, "av": 1.0})
     for draw in range(8):
-        views = make_once(make, objective).views(part([0, 1], lips=1, draw=draw))
-        assert views[0].rates.video is not None
-        assert views[1].rates.video is None
+        [view] = make_once(make, objective).views(part([0, 1], lips=1, draw=draw))
+        assert view.row == 0
+        assert view.rates.video is not None
+        assert make_once(make, objective).views(part([0, 1], lips=0, draw=draw)) == []
 
 
 def make_once(make, objective, kept={}):  # noqa: B006

@@ -30,6 +30,7 @@ NAN = float("nan")
         ({"balance": NAN}, "got nan"),
         ({"ctc": float("inf")}, "got inf"),
         ({"distil": 1.0}, 'mode "all"'),
+        ({"ctc": 0.5}, "ctc=0.5 aligns no projector"),
         ({"distil": -1.0, "matryoshka": "all"}, "got -1.0"),
         ({"slips": 2.0}, "slips=2.0 is a chance"),
         ({"misled": -0.1}, "misled=-0.1 is a chance"),
@@ -117,3 +118,21 @@ def test_a_task_that_is_not_wanted_may_have_no_weight(home):
     weights = dict.fromkeys(["4,none", "16,none"], 0)
     Objective(tasks={"a": 0.0, "av": 1.0}, pair_weights=weights).check(home.config())
     Objective(pair_weights={"16,5": 0}).check(home.config())
+
+
+def test_what_a_model_cannot_do_is_not_asked_of_it(home):
+    deaf = home.config(audio_rates=())
+    with pytest.raises(ValueError, match=r"tasks a, av are wanted of a model of audio_rates=\(\)"):
+        Objective(tasks={"a": 1.0, "av": 1.0}).check(deaf)
+    Objective().check(deaf)  # reads lips
+    one = home.config(audio_rates=(4,), video_rates=(2,))
+    with pytest.raises(ValueError, match="distil needs a finer view"):
+        Objective("all", distil=1.0).check(one)
+    views = AvsrTask(deaf, Objective(), dtype="float32").views(part([0, 1], lips=1))
+    assert [view.row for view in views] == [0]
+
+
+def test_an_alignment_of_nothing_is_refused(home):
+    for given, told in (({}, "align_only trains the projectors"), ({"ctc": 0.1}, "aligns no")):
+        with pytest.raises(ValueError, match=told):
+            AvsrTask(home.config(), Objective(**given), align_only="yes", dtype="float32")
