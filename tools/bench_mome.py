@@ -26,6 +26,7 @@ import torch
 from paired import Clock, calls_for, ratio, rounds
 from rivals import WIDTHS, DenseLora, Loop, Width, awaken, check_equal, lora_rank
 
+from avsr.cli.options import count, whole
 from avsr.cli.outcome import guarded
 from avsr.precision import choose_dtype
 from avsr.writers import write_atomic
@@ -153,23 +154,32 @@ def dtypes(name: str) -> list[torch.dtype]:
     return [torch.float32, torch.bfloat16] if name == "both" else [choose_dtype(name)]
 
 
+def _several(text: str) -> int:
+    """Read a whole number of at least 2: a token's time is that between two."""
+    if count(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not at least 2")
+    return int(text)
+
+
 def options() -> argparse.ArgumentParser:
     """The command line."""
     names = [width.name for width in WIDTHS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shapes", nargs="+", choices=names, default=names, metavar="NAME")
-    parser.add_argument("--tokens", nargs="+", type=int, default=list(TOKENS), metavar="N")
+    parser.add_argument("--tokens", nargs="+", type=count, default=list(TOKENS), metavar="N")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "both"])
-    parser.add_argument("--repeats", type=int, default=30, help="paired rounds (default: 30)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="of torch; default: as torch finds them")
+    parser.add_argument("--repeats", type=count, default=30, help="paired rounds (default: 30)")
+    parser.add_argument("--seed", type=whole, default=0)
+    parser.add_argument("--threads", type=count, help="of torch; default: as torch finds them")
     parser.add_argument(
         "--clock", default="wall", choices=list(CLOCKS), help="cpu: on a busy machine, one thread"
     )
     parser.add_argument("--whole", action="store_true", help="decode with a whole LLM instead")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="for --whole")
-    parser.add_argument("--prompt", type=int, default=100, help="for --whole: tokens (100)")
-    parser.add_argument("--steps", type=int, default=32, help="for --whole: tokens to write (32)")
+    parser.add_argument("--prompt", type=count, default=100, help="for --whole: tokens (100)")
+    parser.add_argument(
+        "--steps", type=_several, default=32, help="for --whole: tokens to write (32)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="JSON and Markdown go there")
     return parser
 

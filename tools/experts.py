@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ if __name__ == "experts":  # another tool asked for the package and got this fil
     importlib.import_module("experts")
 
 
+from avsr.cli.options import commas, count, whole  # noqa: E402
+
+TASKS = ("a", "v", "av")
+_TAKEN = ("model", "command", "manifest", "split", "tasks", "seed", "threads", "torch")
+
+
 def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -37,9 +44,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--split", default="validation", help="default: validation")
     parser.add_argument("--corpus", help="only clips of this corpus")
-    parser.add_argument("--limit", type=int, metavar="N", help="so many clips, drawn by the seed")
-    parser.add_argument("--tasks", default="a,v,av", help="default: a,v,av")
-    parser.add_argument("--seed", type=int, default=0, help="of clips, controls and intervals")
+    parser.add_argument("--limit", type=count, metavar="N", help="so many clips, drawn by the seed")
+    parser.add_argument("--tasks", type=commas(*TASKS), default=TASKS, help="default: a,v,av")
+    parser.add_argument("--seed", type=whole, default=0, help="of clips, controls and intervals")
     parser.add_argument("--dtype", default="auto", help="of the LLM (default: auto)")
     parser.add_argument("--out", type=Path, default=Path("experts"), metavar="DIR")
     parser.add_argument(
@@ -57,7 +64,25 @@ def _control(text: str) -> tuple[str, str]:
     name, given, model = text.partition("=")
     if not name or not given or not model:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=MODEL")
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in _TAKEN:
+        raise argparse.ArgumentTypeError(
+            f"{name!r} cannot be a control's name: letters and numbers, and none of "
+            f"{', '.join(_TAKEN)}"
+        )
     return name, model
+
+
+def _check_controls(names: Sequence[str]) -> None:
+    """Refuse a name that two controls have.
+
+    Raises:
+        ConfigError: it is told.
+    """
+    from avsr.errors import ConfigError
+
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two controls are called {twice[0]!r}", todo="Name each its own way.")
 
 
 def chosen(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
@@ -66,7 +91,7 @@ def chosen(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
 
     if limit is None or limit >= len(items):
         return list(items)
-    picks = np.random.default_rng(seed).choice(len(items), size=max(0, limit), replace=False)
+    picks = np.random.default_rng(seed).choice(len(items), size=limit, replace=False)
     return [items[i] for i in sorted(picks.tolist())]
 
 
@@ -77,30 +102,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     from expert_figures import figures, summary
     from expert_study import study
 
+    from avsr.cautions import untrained
     from avsr.errors import AvsrError
     from avsr.loading import load_model
     from avsr.manifest import read_manifest
     from avsr.writers import write_atomic
 
     try:
-        tasks = [task for task in ("a", "v", "av") if task in args.tasks.split(",")]
+        _check_controls([name for name, _ in args.control])
+        tasks = [task for task in TASKS if task in args.tasks]
         items = read_manifest(
             args.manifest,
             lambda item: item.split == args.split and args.corpus in (None, item.corpus),
         )
         items = chosen(items, args.limit, args.seed)
-        if not items or not tasks:
-            print(
-                f"no clips of split {args.split!r}, or no task of {args.tasks!r}", file=sys.stderr
-            )
+        if not items:
+            print(f"no clips of split {args.split!r}", file=sys.stderr)
             return 2
         named = {"": args.model, **dict(args.control)}
         print(f"{len(items)} clips of split {args.split!r} of {args.manifest}", file=sys.stderr)
         args.out.mkdir(parents=True, exist_ok=True)
         report: dict[str, Any] = {}
         for name, model in named.items():
+            recogniser = load_model(model, dtype=args.dtype)
+            for task in tasks:
+                note = untrained(recogniser.facts, task)
+                if note is not None:
+                    print(f"{model}: {note}", file=sys.stderr)
             found = study(
-                load_model(model, dtype=args.dtype),
+                recogniser,
                 items,
                 tasks,
                 seed=args.seed,
@@ -117,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_atomic(folder / "summary.md", about)
             print(about)
             report[name or "model"] = {"name": str(model), **found}
-    except AvsrError as error:
+    except (AvsrError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     facts = {

@@ -243,3 +243,16 @@ def test_time_inside_the_layers_is_summed_and_the_watch_taken_off(tool):
         whole.generate(widened, llm.get_input_embeddings().weight[None, :5], 3)
     assert inside() == 3 * len(mome.layers)  # one tick within each call: prefill and two steps
     assert all("run" not in vars(layer) for layer in mome.layers)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--tokens", "0"], ["--tokens", "-5"], ["--repeats", "-1"], ["--threads", "0"],
+     ["--prompt", "0"], ["--steps", "1"], ["--seed", "-1"]],
+    ids=str,
+)  # fmt: skip
+def test_numbers_that_time_nothing_are_wrong_usage(tool, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        tool("bench_mome").main(words)
+    assert end.value.code == 2
+    assert words[0] in capsys.readouterr().err

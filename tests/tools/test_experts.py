@@ -248,7 +248,7 @@ class Stub:
     """A recogniser that reads tiny features instead of media."""
 
     def __init__(self, model):
-        self.model = model
+        self.model, self.facts = model, {}
         self.audio_tower, self.video_tower = SimpleNamespace(hz=50), object()
 
     def pairs(self, task):
@@ -311,6 +311,40 @@ def test_command_writes_json_figures_and_summary(
     said = capsys.readouterr()
     assert "split 'validation'" in said.err
     assert (out / "summary.md").read_text().strip() in said.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--control", "model=x"],
+        ["--control", "seed=x"],
+        ["--control", "a/b=x"],
+        ["--control", "../out=x"],
+        ["--tasks", "a,vv"],
+        ["--tasks", ""],
+        ["--seed", "-1"],
+        ["--limit", "0"],
+    ],
+    ids=str,
+)
+def test_words_that_make_no_study_are_wrong_usage(tool, tmp_path, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        tool("experts").main(["tiny", "manifest.jsonl", "--out", str(tmp_path / "o"), *words])
+    assert end.value.code == 2
+    assert words[0] in capsys.readouterr().err
+    assert tool("experts").options().parse_args(["m", "n", "--tasks", "av, a"]).tasks == ("av", "a")
+
+
+def test_two_controls_of_one_name_are_refused(tool, manifest, tmp_path, capsys):
+    words = ["--control", "twin=x", "--control", "twin=y", "--out", str(tmp_path / "o")]
+    assert tool("experts").main(["tiny", str(manifest), *words]) == 1
+    assert "two controls are called 'twin'" in capsys.readouterr().err
+
+
+def test_a_file_where_the_folder_should_be_is_told(tool, model, manifest, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert tool("experts").main(["tiny", str(manifest), "--out", str(tmp_path / "file")]) == 1
+    assert "file" in capsys.readouterr().err
 
 
 def test_limit_draws_clips_by_the_seed(tool):
