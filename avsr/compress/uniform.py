@@ -18,7 +18,10 @@ from avsr.compress.apply import apply, mean, sums_of, unchanged, wide
 from avsr.compress.base import Card, Compressor, Guide, Meets, Streamer, compressors
 from avsr.compress.plans import evenly, streamed, whole, whole_rate
 from avsr.compress.windows import WindowStreamer
+from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
+
+WIDEST = 1 << 22  # numbers of a stacked token, 16 MB
 
 
 @compressors.register("pool")
@@ -136,11 +139,27 @@ class Stack(Compressor):
         self.tail = tail
 
     def width(self, width: int, b: Budget) -> int:
-        """Width of a stacked token, r * D."""
-        return width * whole(self, b)
+        """Width of a stacked token, r * D.
+
+        Raises:
+            ConfigError: wider than any projector would be.
+        """
+        wide = width * whole(self, b)
+        if wide > WIDEST:
+            raise ConfigError(
+                f"compressor {self.card.name!r} makes a token of {b.value:g} frames side by side, "
+                f"{wide} numbers at a width of {width}",
+                todo=f"Ask for a rate at which it is {WIDEST} at most",
+            )
+        return wide
 
     def forward(self, s: TokenStream, b: Budget, g: Guide | None = None) -> TokenStream:
-        """[B, T, D] -> [B, N, r * D]."""
+        """[B, T, D] -> [B, N, r * D].
+
+        Raises:
+            ConfigError: as for `width`.
+        """
+        self.width(s.x.shape[-1], b)
         rate, counts = whole(self, b), s.resolve(b)
         if rate == 1:
             return unchanged(s)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avsr.compress import compressors
+from avsr.compress.cosine import cosine, cosines, unit
 from avsr.compress.windows import concat
 from avsr.streams import Budget, TokenStream
 
@@ -53,6 +54,21 @@ def test_they_are_one_token_at_a_threshold_of_one(
                 for a, b in chunks
             ]
             assert concat([*parts, streamer.flush()]).size.tolist() == [[n] for n in sizes]
+
+
+def test_a_frame_and_its_double_are_alike_however_loud_one_channel_is() -> None:
+    x = torch.randn(1000, 2048, generator=torch.Generator().manual_seed(0)).exp()
+    x[:, 0] *= 1000
+    for other in (x, 2 * x, (x + x + x) / 3):
+        assert (cosine(unit(x), unit(other)) == 1).all()
+        assert (cosines(unit(x[:50]), unit(other[:50])).diagonal() == 1).all()
+
+
+def test_a_long_still_part_does_not_drift_from_its_mean() -> None:
+    x = torch.randn(4, 1, 3, generator=torch.Generator().manual_seed(0)).expand(4, 1200, 3)
+    s = TokenStream.from_features(x, torch.tensor([1200] * 4), 50.0)
+    made = compressors.build({"name": "affinity", "link": "mean"})
+    assert made(s, Budget.threshold(1.0)).lengths.tolist() == [1] * 4
 
 
 @pytest.mark.parametrize("link", ["any", "mean"])

@@ -1,7 +1,7 @@
 """A rate beyond the length of a row took memory for all the frames that were not there.
 
 22 GB at a rate of 3e9, for one token: pooling and windows were padded to whole ones. Beyond 2^63 a
-rate overflowed. `stack` alone is as wide as its rate, and that is its token.
+rate overflowed. `stack` alone is as wide as its rate: what no projector could read is refused.
 """
 
 import pytest
@@ -9,6 +9,7 @@ import torch
 
 from avsr.compress import compressors, merge
 from avsr.compress.windows import concat
+from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
 from tests.avsr.compress.cases import CONFIGS, LAWLESS, Case, guide, stream
 
@@ -34,6 +35,14 @@ def test_such_a_rate_gives_one_token(case: Case) -> None:
             streamer = case.compressor.stream(budget)
             whole = concat([streamer.step(s, guide(s)), streamer.flush()])
             torch.testing.assert_close(whole.x, out.x)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_stack_as_wide_as_no_projector_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match=r"frames side by side, .* numbers at a width of 5"):
+        compressors.build({"name": "stack"})(
+            stream(torch.ones(4, 20, 5), LENGTHS), Budget.rate(rate)
+        )
 
 
 @pytest.mark.parametrize("rate", [7, 32, 1009, 1e12 + 39])
