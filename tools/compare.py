@@ -36,6 +36,7 @@ sys.path[:] = [
 from compare_budget import Guess, guess  # noqa: E402
 from compare_eval import (  # noqa: E402
     Memory,
+    check_evaluation,
     evaluate_run,
     is_evaluated,
     read_reports,
@@ -46,9 +47,17 @@ from compare_page import write_page  # noqa: E402
 from compare_suite import Suite, read_suite  # noqa: E402
 from compare_train import CACHE, Fit, Place, fit, read, train  # noqa: E402
 
+from avsr.cli.options import count  # noqa: E402
 from avsr.errors import AvsrError  # noqa: E402
 
 OUT = Path("recipes/results")
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not hours >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time")
+    return hours
 
 
 def options() -> argparse.ArgumentParser:
@@ -56,8 +65,8 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--suite", default="grid", help="name or .yaml file (default: grid)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="methods or runs")
-    parser.add_argument("--hours", type=float, metavar="H", help="begin nothing that ends later")
-    parser.add_argument("--steps", type=int, metavar="N", help="instead of the suite's")
+    parser.add_argument("--hours", type=_hours, metavar="H", help="begin nothing that ends later")
+    parser.add_argument("--steps", type=count, metavar="N", help="instead of the suite's")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"default: {OUT}")
     parser.add_argument(
         "--cache", type=Path, default=CACHE, metavar="DIR", help=f"default: {CACHE}"
@@ -66,7 +75,7 @@ def options() -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="say what would be done")
     what.add_argument("--page", action="store_true", help="only make the page again")
     what.add_argument("--losses", action="store_true", help="only losses on validation clips")
-    what.add_argument("--speed", type=int, metavar="ROUNDS", help="only time the methods")
+    what.add_argument("--speed", type=count, metavar="ROUNDS", help="only time the methods")
     what.add_argument("--sweep", metavar="METHOD", help="only its learning rates, on validation")
     return parser
 
@@ -206,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             losses(suite, places, args.out, said=said)
         elif not args.page:
+            check_evaluation(suite)
             with alone(args.cache):
                 left = compare(suite, places, args.out, hours=args.hours, said=said)
         print(write_page(suite, read_reports(args.out, suite), args.out))

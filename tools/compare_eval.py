@@ -102,6 +102,38 @@ def clips_of(told: Mapping[str, Any]) -> list[Item]:
     return items
 
 
+def check_evaluation(suite: Suite) -> None:
+    """Refuse, before anything is trained, an evaluation that cannot be made or is no test.
+
+    Raises:
+        ConfigError: no clips, no noise where some is wanted, or one that a training hears.
+    """
+    told, data = suite.data["evaluation"], suite.data["recipe"]["data"]
+    clips_of(told)
+    loud = [snr for snr in told["snrs"] if snr != "clean"]
+    if (told["noise"] is None) == bool(loud):
+        raise ConfigError(f"noise {told['noise']} does not go with snrs {told['snrs']}")
+    if not loud:
+        return
+    noise = Path(told["noise"]).resolve()
+    if not noise.is_file():
+        raise ConfigError("no such noise", where=str(noise), todo="Correct evaluation.noise.")
+    if data.get("noise") is not None and noise in heard(data["noise"]):
+        raise ConfigError(
+            "every training hears this noise: its errors under it would tell nothing",
+            where=str(noise),
+            todo="Choose one of another split for evaluation.noise.",
+        )
+
+
+def heard(manifest: str | Path) -> set[Path]:
+    """Files of noise that a training reads."""
+    lines = Path(manifest).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line]
+    home = Path(manifest).resolve().parent.parent  # as `avsr.train.features.read_noise`
+    return {(home / r["audio_filepath"]).resolve() for r in rows if r["split"] == "train"}
+
+
 def evaluate_run(
     place: Place,
     *,

@@ -9,42 +9,22 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
+from compare_file import check
 
 from avsr.config import AvsrConfig
 from avsr.errors import ConfigError
 from avsr.rates import Rates
-from avsr.train.objective import Objective
+from avsr.train.objective import Objective, Schedule
 
 SUITES = Path(__file__).resolve().parents[1] / "recipes" / "results" / "suites"
 EVERY = 50  # steps between checkpoints
-_PARTS: Mapping[str, Any] = {
-    "name": str,
-    "steps": int,
-    "seeds": list,
-    "recipe": dict,
-    "learning_rates": dict,
-    "evaluation": dict,
-    "baselines": list,
-    "runs": dict,
-}
-_LINE: Mapping[str, Any] = {
-    "title": str,
-    "kind": str,
-    "seeds": int,
-    "pairs": str,
-    "cost": (int, float),
-    "longer": int,
-    "set": dict,
-    "same_as": str,
-}
 
 
 @dataclass(frozen=True)
@@ -164,13 +144,14 @@ class Suite:
         if run.pair is not None:
             model["model"] |= {"audio_rates": [run.pair.audio], "video_rates": [run.pair.video]}
         objective, sizes = model["objective"], model["model"]
-        trained = {f"{k}_{r}" for k in ("audio", "video") for r in sizes[f"{k}_rates"]}
-        objective["ctc_rates"] = [n for n in objective.get("ctc_rates", []) if n in trained]
+        if run.pair is not None:
+            trained = AvsrConfig.from_dict(sizes).streams
+            objective["ctc_rates"] = [n for n in objective.get("ctc_rates", []) if n in trained]
         steps = self.steps_of(run.line)
         schedule = {"lr": self.learning_rate(run.line), "steps": steps}
         model["schedule"] = {**schedule, **model.get("schedule", {})}
         model["seed"] = out["seed_everything"] = run.seed
-        self._check(sizes, objective, run.line.name)
+        self._check(model, run.line.name)
         if sizes.get("projector", {}).get("experts", 1) > 1 and model.get("start"):
             model["start"] = [str(Path(folder) / "start")]  # made by compare_train
         callbacks = "lightning.pytorch.callbacks"
@@ -195,9 +176,10 @@ class Suite:
         plain: dict[str, Any] = json.loads(json.dumps(out))  # nothing shared, so no YAML aliases
         return plain
 
-    def _check(self, sizes: Mapping[str, Any], objective: Mapping[str, Any], name: str) -> None:
+    def _check(self, model: Mapping[str, Any], name: str) -> None:
         try:
-            Objective(**objective).check(AvsrConfig.from_dict(sizes))
+            Schedule(**model["schedule"])
+            Objective(**model["objective"]).check(AvsrConfig.from_dict(model["model"]))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the run makes no training: {error}", where=name) from error
 
@@ -224,7 +206,7 @@ def read_suite(name: str | Path, steps: int | None = None) -> Suite:
         known = ", ".join(sorted(p.stem for p in SUITES.glob("*.yaml")))
         todo = f"There are {known}."
         raise ConfigError(f"no readable suite: {error}", where=str(path), todo=todo) from error
-    _check_parts(data, str(path))
+    check(data, str(path))
     own = data["steps"]
     if steps is not None:
         data["steps"] = steps
@@ -232,52 +214,17 @@ def read_suite(name: str | Path, steps: int | None = None) -> Suite:
         raise ConfigError(f"{data['steps']} steps train nothing", where=str(path))
     suite = Suite(data["name"], data, data["steps"], tuple(_lines(data)), data["steps"] != own)
     for run in suite.runs():
-        suite.recipe(run, "unused")
+        try:
+            suite.recipe(run, "unused")
+        except (KeyError, TypeError) as error:
+            told = f"the recipe lacks a part, or has it of another kind: {error}"
+            raise ConfigError(told, where=f"{path}, {run.line.name}") from error
     return suite
-
-
-def _check_parts(data: Any, where: str) -> None:
-    """Refuse what is no suite before any of it is used."""
-    wrong = _wrong_kinds(data, _PARTS, needed=_PARTS)
-    if not wrong:
-        for kind, told in data["learning_rates"].items():
-            rate = told.get("lr") if isinstance(told, dict) else told
-            if type(rate) not in (int, float) or not 0 < rate < math.inf:
-                wrong[f"learning_rates.{kind}"] = rate
-        if not data["seeds"] or not all(type(seed) is int for seed in data["seeds"]):
-            wrong["seeds"] = data["seeds"]
-    if wrong:
-        raise ConfigError(f"no suite: it says {wrong}", where=where)
-
-
-def _wrong_kinds(told: Any, kinds: Mapping[str, Any], *, needed: Iterable[str]) -> dict[str, Any]:
-    """What is of another kind, or lacks and is needed (then None)."""
-    if not isinstance(told, dict):
-        return {"settings": told}
-    wanted = {key: kind for key, kind in kinds.items() if key in told or key in needed}
-    return {
-        key: told.get(key)
-        for key, kind in wanted.items()
-        if not isinstance(told.get(key), kind) or isinstance(told.get(key), bool)
-    }
 
 
 def _lines(data: Mapping[str, Any]) -> list[Line]:
     out = []
     for name, told in data["runs"].items():
-        wrong_kinds = _wrong_kinds(told, _LINE, needed=("title", "kind"))
-        if wrong_kinds:
-            raise ConfigError(f"a run of the suite says {wrong_kinds}", where=name)
-        unknown = sorted(set(told) - set(_LINE))
-        wrong = {"same_as": told.get("same_as", name) not in data["runs"]}
-        wrong |= {"kind": told.get("kind") not in data["learning_rates"]}
-        wrong |= {"pairs": told.get("pairs", "all") not in ("all", "each")}
-        wrong |= {"longer": told.get("longer", 1) < 1}
-        wrong |= {"seeds": not 1 <= told.get("seeds", 1) <= len(data["seeds"])}
-        wrong_keys = unknown + [key for key, fault in wrong.items() if fault]
-        if wrong_keys:
-            told_wrong = {key: told.get(key) for key in wrong_keys}
-            raise ConfigError(f"a run of the suite says {told_wrong}", where=name)
         out.append(
             Line(
                 name,

@@ -6,7 +6,7 @@ RATES = [(4, 2), (4, 5), (16, 2), (16, 5)]
 WORDS = [6, 6, 4]
 
 
-def write_suite(path, recipe, **changes):
+def write_suite(path, recipe, /, **changes):
     """A suite of three methods over a recipe of tests/avsr/train/folders.py."""
     recipe = {
         key: dict(value) if isinstance(value, dict) else value for key, value in recipe.items()
