@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from avsr.compress.pair import build_pair
 from avsr.config import AvsrConfig
 from avsr.ctc import EmbeddingCtc
 from avsr.errors import AvsrError, ModelError
@@ -148,12 +149,15 @@ def build_model(
         device: "meta" leaves the trained parts without memory, for weights that are assigned.
 
     Raises:
-        ModelError: the method does not fit the LLM; said before the LLM's weights are read.
+        ModelError: the method does not fit the LLM, or the compressor the towers; said before the
+            LLM's weights are read.
     """
     if device == "cpu":
         _try_method(config)
-    llm, tokenizer = load_llm(resolve(config.language_model), dtype)
     audio_width, video_width = tower_widths(config, folder)
+    if device == "cpu":
+        _try_compressors(config, audio_width, video_width)
+    llm, tokenizer = load_llm(resolve(config.language_model), dtype)
     with torch.device(device):
         model = AvsrModel(
             config, llm, tokenizer, audio_width=audio_width, video_width=video_width, seed=seed
@@ -176,6 +180,13 @@ def _try_method(config: AvsrConfig) -> None:
             f"method {config.method!r} does not fit {config.language_model}: {error}",
             todo="Correct the method's settings, or choose a Llama- or Qwen-type LLM.",
         ) from error
+
+
+def _try_compressors(config: AvsrConfig, audio: int, video: int | None) -> None:
+    """Build the compressors without memory, for what they refuse."""
+    rates = {"audio": config.audio_rates, "video": config.video_rates}
+    with torch.device("meta"):
+        build_pair(config.compress, {"audio": audio, "video": video}, rates)
 
 
 def save_model(

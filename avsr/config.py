@@ -94,6 +94,9 @@ class AvsrConfig:
             )
         if not isinstance(self.prompts, Mapping) or set(self.prompts) != set(PROMPTS):
             raise ConfigError(f"prompts must be of {', '.join(PROMPTS)}, got {self.prompts!r}")
+        wordless = [t for t, text in self.prompts.items() if not isinstance(text, str) or not text]
+        if wordless:
+            raise ConfigError(f"prompts must be text, got {self.prompts!r}")
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"settings must name the method's sizes, got {self.settings!r}")
         self._check_ctc()

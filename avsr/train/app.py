@@ -57,6 +57,19 @@ class Export(Callback):
     def __init__(self, folder: str, lip_encoder: str | None = None) -> None:
         self.folder, self.lip_encoder = folder, lip_encoder
 
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Look before the work whether there is something to store.
+
+        Raises:
+            ConfigError: no such lip encoder.
+        """
+        if self.lip_encoder is not None and not Path(self.lip_encoder).is_dir():
+            raise ConfigError(
+                "no such folder to store a lip encoder from",
+                where=self.lip_encoder,
+                todo="Correct lip_encoder of the Export callback.",
+            )
+
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Export the final weights."""
         self._write(trainer, pl_module)

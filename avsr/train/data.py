@@ -21,6 +21,7 @@ from avsr.manifest import Item
 from avsr.streams import TokenStream
 from avsr.train.features import FeatureStore, Variant
 from avsr.views import Features
+from experts.sizes import real, whole
 from frontends.noise import seed_of
 from frontends.towers import Features as Declared
 
@@ -46,6 +47,10 @@ class Corpus:
     variants: tuple[Variant, ...] = ()
     repeat: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the number."""
+        whole(1, repeat=self.repeat)
+
     @property
     def ways(self) -> tuple[Variant, ...]:
         """The variants; clean alone where none are told."""
@@ -65,6 +70,12 @@ class Masks:
     per_second: float = 0.4
     longest: float = 0.3
     channels: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        real(per_second=self.per_second, longest=self.longest, channels=self.channels)
+        if self.per_second < 0 or self.longest < 0 or not 0 <= self.channels <= 1:
+            raise ValueError(f"{self} hides less than nothing, or more than all channels")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Data: manifests -> Loader of Batch for fit, validate, test and predict.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from avsr.train.features import FeatureStore, Variant, make_babble, read_noise
 from avsr.train.loader import Loader
 from avsr.train.sampler import BucketSampler
 from avsr.weights import resolve
+from experts.sizes import whole
 from frontends.lips import LipTracker
 from frontends.towers import (
     audio_features,
@@ -69,6 +71,10 @@ class SpeechData(lightning.LightningDataModule):
         fresh: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        whole(0, babble=babble, workers=workers, seed=seed)
+        whole(1, max_clips=max_clips)
+        if not 0 < batch_seconds < math.inf:
+            raise ValueError(f"batch_seconds={batch_seconds} must be positive")
         self.fresh = fresh
         self.corpora, self.held_out = train, held_out
         self.language_model, self.audio_tower = language_model, audio_tower

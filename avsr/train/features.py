@@ -8,6 +8,7 @@ is drawn from the clip's id, so it is the same in every run.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from frontends.towers import AudioTower, Features, LipTower
 
 Array = NDArray[np.float32]
 HALF = np.float16
+_TALK = 24  # clips of talk that babble is made of
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Variant:
     tempo: float = 1.0
     mirror: str = "no"
     damage: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot promise of a file."""
+        if self.snr_db is not None and not self.snr_db[0] <= self.snr_db[1]:
+            raise ValueError(f"variant {self.name!r}: snr_db={self.snr_db} goes from low to high")
+        if not 0 < self.tempo < math.inf:
+            raise ValueError(f"variant {self.name!r}: tempo={self.tempo} must be positive")
+        if self.mirror not in ("yes", "no"):
+            raise ValueError(f"variant {self.name!r}: mirror={self.mirror!r} is neither yes nor no")
 
 
 @dataclass(frozen=True)
@@ -228,7 +239,15 @@ def stretch(wave: Array, tempo: float) -> Array:
 def read_noise(manifest: Path | str) -> dict[str, Array]:
     """Training noise by name; files of other splits are never read."""
     path = Path(manifest)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the manifest of noise: {error.strerror}",
+            where=str(path),
+            todo="Correct data.noise, or leave it out.",
+        ) from error
+    rows = [json.loads(line) for line in lines if line]
     out = {}
     for row in rows:
         if row["split"] == "train":
@@ -246,12 +265,21 @@ def make_babble(manifest: Path | str, count: int, seed: int) -> dict[str, Array]
         manifest: the corpus's manifest.
         count: how many.
         seed: of the choice of talkers.
+
+    Raises:
+        ConfigError: too few clips of such speakers.
     """
     items = read_manifest(manifest, lambda i: i.split == "train" and i.corpus == "librispeech")
+    if len(items) < _TALK:
+        raise ConfigError(
+            f"babble is made of {_TALK} training clips of LibriSpeech, and there are {len(items)}",
+            where=str(manifest),
+            todo="Name a manifest that has them first in data.train, or leave data.babble out.",
+        )
     rng = np.random.default_rng(seed)
     out = {}
     for number in range(count):
-        chosen = rng.choice(len(items), size=24, replace=False)
+        chosen = rng.choice(len(items), size=_TALK, replace=False)
         waves = [open_clip(items[i].path, streams="a").audio for i in chosen]
         speech = [wave for wave in waves if wave is not None]
         talkers = int(rng.integers(3, 9))

@@ -35,6 +35,7 @@ from avsr.train.objective import Objective, Schedule
 from avsr.train.readings import Reading, read_alignment, read_batch
 from avsr.views import Features, View, task_of
 from experts import Task
+from experts.sizes import whole
 
 CHANCE = "avsr_random_state"  # key in a training checkpoint
 
@@ -71,6 +72,7 @@ class AvsrTask(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        whole(0, seed=seed)
         objective.check(model)
         if align_only == "yes" and not objective.ctc_rates:
             raise ValueError("align_only trains the projectors of objective.ctc_rates: name some")
