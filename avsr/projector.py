@@ -71,6 +71,10 @@ class ProjectorConfig:
             raise ValueError(f"a {self.form} projector has context=1, depth=0 and experts=1")
         if not 1 <= self.top_k <= self.experts:
             raise ValueError(f"top_k={self.top_k} must lie between 1 and experts={self.experts}")
+        if self.top_k == 1 < self.experts:
+            raise ValueError(
+                f"top_k=1 of experts={self.experts} makes every gate 1: no router would learn"
+            )
 
     def name(self, kind: str, rate: int) -> str:
         """Which projector reads a modality at a rate."""

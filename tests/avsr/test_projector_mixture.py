@@ -88,6 +88,11 @@ def test_one_expert_is_a_plain_projector():
     assert type(build_projector(5, 8, ProjectorConfig(width=6), gain=1.0)) is Projector
 
 
+def test_a_router_that_would_not_learn_is_refused():
+    with pytest.raises(ValueError, match=r"top_k=1 of experts=4 makes every gate 1"):
+        ProjectorConfig(experts=4)
+
+
 @pytest.mark.parametrize(("experts", "top_k"), [(1, 2), (4, 5), (4, 0), (0, 0)])
 def test_more_chosen_than_there_are_is_refused(experts, top_k):
     with pytest.raises(ValueError, match=f"top_k={top_k} .*experts={experts}"):
