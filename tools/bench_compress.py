@@ -29,15 +29,16 @@ from typing import Any
 
 import torch
 from compress_figures import FLOORS, TUNED, figures, page, slug
-from compress_page import whole_page
+from compress_page import RESULTS, whole_page
 
+from avsr.cli.outcome import guarded
 from avsr.compress import compressors
 from avsr.compress.pair import parse
 from avsr.compress.presets import PRESETS
+from avsr.errors import ConfigError
 from avsr.writers import write_atomic
 
 SCHEMA = "avsr.bench_compress/1"
-RESULTS = Path(__file__).parents[1] / "recipes" / "results" / "compression"
 TOYS = Path(".cache/toy")  # what a toy says is no result
 TRAINED = [name for name in compressors if compressors[name].card.trainable]
 # stack is left out of the toy, whose one projector reads tokens of one width
@@ -154,13 +155,13 @@ def check_clips(runs: Iterable[Mapping[str, Any]], clips: Mapping[str, Sequence[
         clips: what would be read now, by condition.
 
     Raises:
-        ValueError: a run has read others, as with another manifest or `--limit`.
+        ConfigError: a run has read others, as with another manifest or `--limit`.
     """
     for run in runs:
         for piece, told in run["done"].items():
             read = told["clips"]  # none where the model refused the method
             if read and piece in clips and list(read) != list(clips[piece]):
-                raise ValueError(
+                raise ConfigError(
                     f"{run['name']}, {piece}, is of {len(read)} clips, and this manifest and "
                     f"--limit give {len(clips[piece])}, not the same: measure in a new folder"
                 )
@@ -187,7 +188,7 @@ def grown(
         All runs of the folder.
 
     Raises:
-        ValueError: a file of another schema, seed, model or tuning.
+        ConfigError: a file of another schema, seed, model or tuning.
     """
     began = clock()
     longest = _longest(read_runs(folder))
@@ -234,7 +235,7 @@ def _checked(path: Path, facts: Mapping[str, Any], shared: Sequence[str]) -> dic
     run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     other = [key for key in shared if run.get(key) != facts.get(key)]
     if other:
-        raise ValueError(f"{path} is of another {', '.join(other)}: measure in a new folder")
+        raise ConfigError(f"{path} is of another {', '.join(other)}: measure in a new folder")
     return run
 
 
@@ -278,7 +279,7 @@ def resumed(
         facts: what is written beside the figures.
 
     Raises:
-        ValueError: a file of another schema, seed or toy.
+        ConfigError: a file of another schema, seed or toy.
     """
     out = []
     for name, job in jobs.items():
@@ -357,4 +358,4 @@ def _method(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench_takes import EMPTY
 
+from avsr.errors import ConfigError
 from avsr.manifest import Item
 from avsr.prepare import Prepared
 from avsr.rates import Rates
@@ -53,7 +54,15 @@ BLOCKS = (
 
 
 def blocks_of(names: Sequence[str] | None) -> list[Block]:
-    """The blocks of these conditions, all of them without names."""
+    """The blocks of these conditions, all of them without names.
+
+    Raises:
+        ConfigError: a name of none.
+    """
+    known = [block.condition for block in BLOCKS]
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ConfigError(f"no blocks {', '.join(unknown)}", todo=f"There are {', '.join(known)}.")
     return [block for block in BLOCKS if names is None or block.condition in names]
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from avsr import bootstrap
+from avsr.errors import ConfigError
 from avsr.svg import curves
 
 FLOORS = ("none", "random", "stride", "pool")
@@ -101,7 +102,7 @@ def check_pairs(runs: Iterable[Run]) -> None:
     Figures are paired by place; under each condition all runs must have read the same clips.
 
     Raises:
-        ValueError: says which do not go together.
+        ConfigError: says which do not go together.
     """
     first: dict[str, tuple[str, list[str]]] = {}
     for run in runs:
@@ -111,13 +112,13 @@ def check_pairs(runs: Iterable[Run]) -> None:
                 continue
             name, known = first.setdefault(condition, (run["name"], clips))
             if clips != known:
-                raise ValueError(
+                raise ConfigError(
                     f"{name} and {run['name']} have read other clips under {condition!r}, "
                     f"{len(known)} and {len(clips)}: they cannot be compared pair by pair"
                 )
             for point in run["points"]:
                 if point["condition"] == condition and len(point["edits"]) != len(clips):
-                    raise ValueError(
+                    raise ConfigError(
                         f"{run['name']} has errors of {len(point['edits'])} utterances under "
                         f"{condition!r}, and {len(clips)} clips"
                     )

@@ -39,7 +39,9 @@ from compress_whisper import layers, padding
 from compress_wins import wins
 
 from avsr.bootstrap import interval
+from avsr.errors import ConfigError
 
+RESULTS = Path(__file__).resolve().parents[1] / "recipes" / "results" / "compression"
 SPLITS = ("validation", "test")
 
 
@@ -48,11 +50,12 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
 
     Args:
         runs: those of the folder.
-        folder: with `page.md`, perhaps `clips.json`, `padding.json` and `layer_cache.json`.
+        folder: perhaps with a `page.md` of its own, `clips.json`, `padding.json` and
+            `layer_cache.json`.
         wanted: run and condition of all that there is to measure.
 
     Raises:
-        ValueError: a mark that names no part, or runs of different clips.
+        ConfigError: a mark that names no part, or runs of different clips.
     """
     check_pairs(runs)
     splits = _splits(folder)
@@ -73,11 +76,12 @@ def whole_page(runs: Sequence[Run], folder: Path, wanted: Sequence[tuple[str, st
         "speed": lambda: speed(runs),
         "refused": lambda: refused(runs, wanted),
     }
-    words = (folder / "page.md").read_text(encoding="utf-8")
+    own = folder / "page.md"
+    words = (own if own.is_file() else RESULTS / "page.md").read_text(encoding="utf-8")
 
     def filled(mark: re.Match[str]) -> str:
         if mark[1] not in parts:
-            raise ValueError(f"page.md has a mark {mark[1]!r}, which names no part")
+            raise ConfigError(f"page.md has a mark {mark[1]!r}, which names no part")
         return parts[mark[1]]()
 
     return re.sub(r"<!-- ([a-z]+) -->", filled, words)

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from avsr.errors import ConfigError
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
@@ -56,7 +58,7 @@ def test_the_results_are_no_place_for_it(bench, toy, capsys):
 def test_another_toy_does_not_go_on_there(bench, toy, other):
     assert bench.main(["--toy"]) == 0
     assert bench.main(["--toy"]) == 0  # the same one does
-    with pytest.raises(ValueError, match="another toy: measure in a new folder"):
+    with pytest.raises(ConfigError, match="another toy: measure in a new folder"):
         bench.main(["--toy", *other])
 
 
@@ -65,7 +67,7 @@ def test_figures_of_a_trained_model_are_not_its_own(bench, toy, tmp_path):
     folder.mkdir()
     run = json.loads((bench.RESULTS / "pool.json").read_text(encoding="utf-8"))
     (folder / "pool.json").write_text(json.dumps(run), encoding="utf-8")
-    with pytest.raises(ValueError, match="another toy"):
+    with pytest.raises(ConfigError, match="another toy"):
         bench.main(["--toy", "--out", str(folder)])
 
 

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from avsr.errors import ConfigError
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 CLIPS = ["a", "b", "c"]
 
@@ -41,7 +43,7 @@ def run(name, clips, edits=3):
 )
 def test_they_are_refused(load, tmp_path, other, told):
     (tmp_path / "page.md").write_text("<!-- empty -->", encoding="utf-8")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ConfigError, match=told):
         load("compress_page").whole_page([run("pool", CLIPS), other], tmp_path)
 
 
@@ -55,7 +57,7 @@ def test_a_folder_of_other_clips_does_not_go_on(load):
     refused = {"name": "hier", "points": [], "done": {"clean": {"clips": []}}}
     check([run("pool", CLIPS), refused], {"clean": CLIPS, "slow": ["x"]})
     for other in (CLIPS[:2], ["a", "c", "b"]):
-        with pytest.raises(ValueError, match=r"pool, clean, is of 3 clips.*new folder"):
+        with pytest.raises(ConfigError, match=r"pool, clean, is of 3 clips.*new folder"):
             check([run("pool", CLIPS)], {"clean": other})
 
 
@@ -67,7 +69,7 @@ def test_the_bench_looks_before_it_reads(load, tmp_path, monkeypatch):
     fake = SimpleNamespace(recogniser=lambda: None)
     monkeypatch.setattr(clips, "Reader", lambda made: fake)
     monkeypatch.setattr(bench, "read_runs", lambda folder: [run("pool", CLIPS)])
-    with pytest.raises(ValueError, match="pool, clean, is of 3 clips"):
+    with pytest.raises(ConfigError, match="pool, clean, is of 3 clips"):
         bench.main(["--model", "default", "--out", str(tmp_path), "--limit", "1"])
     assert not (tmp_path / "clips.json").exists()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from avsr.errors import ModelError
+from avsr.errors import ConfigError, ModelError
 from avsr.manifest import Item
 from avsr.prepare import Prepared
 from avsr.rates import Rates
@@ -174,7 +174,7 @@ def test_pieces_are_done_once_and_never_begun_without_time(tool, tmp_path):
     assert [run["name"] for run in runs] == ["pool", "cluster", "pool (tuned)"]
     assert [p["condition"] for p in runs[1]["points"]] == ["clean", "babble"]
     assert runs[0]["done"]["clean"]["seconds"] == 50.0
-    with pytest.raises(ValueError, match="another bench"):
+    with pytest.raises(ConfigError, match="another bench"):
         bench.grown(tmp_path, work(["pool"]), {**FACTS, "bench": {"weights": "v"}})
 
 
@@ -192,7 +192,7 @@ def test_an_empty_page_says_so(tool, tmp_path):
     assert "`conv`" not in text.split("- clean, tuned")[0].split("- clean, as it is")[1]
     assert "`conv`" in text.split("- clean, tuned")[1] or "not measured yet: all" in text
     (tmp_path / "page.md").write_text("<!-- anser -->", encoding="utf-8")
-    with pytest.raises(ValueError, match="anser"):
+    with pytest.raises(ConfigError, match="anser"):
         page.whole_page([], tmp_path)
 
 

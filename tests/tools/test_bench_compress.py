@@ -7,6 +7,8 @@ import time
 import pytest
 import torch
 
+from avsr.errors import ConfigError
+
 
 def point(tokens, edits, words, *, step=0, task="av", condition="clean", seconds=60.0):
     return {
@@ -83,7 +85,7 @@ def test_what_is_written_down_is_not_measured_again(tool, tmp_path):
     again = bench.resumed(tmp_path, jobs, facts)
     assert calls == ["a", "b,c=1"]
     assert again[0] == first[0]
-    with pytest.raises(ValueError, match="another seed: measure in a new folder"):
+    with pytest.raises(ConfigError, match="another seed: measure in a new folder"):
         bench.resumed(tmp_path, jobs, facts | {"seed": 1})
 
 
