@@ -192,6 +192,7 @@ def copy_to_experts(start: Sequence[str], folder: Path, sizes: Mapping[str, Any]
                 out[key] = value
     folder.mkdir(parents=True, exist_ok=True)
     save_file(out, folder / "model.safetensors")
+    shutil.copyfile(Path(start[-1]) / "config.json", folder / "config.json")  # else no start
     for source in start:
         if (Path(source) / "alignment.safetensors").is_file():
             shutil.copyfile(
