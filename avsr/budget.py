@@ -13,7 +13,7 @@ from torch import Tensor
 
 BudgetKind = Literal["rate", "keep", "tokens", "per_second", "threshold"]
 
-_LONGEST = 1 << 62  # frames of a row: a rate beyond it overflows
+LONGEST = 1 << 62  # frames of a row: a rate beyond it overflows
 _SLACK = 1e-6  # 0.1 * 30 is 3.0000000000000004 in floats and must not become 4 tokens
 
 
@@ -87,7 +87,7 @@ class Budget:
         if self.kind == "threshold":
             return lengths.long()
         if self.kind == "rate" and float(self.value).is_integer():
-            rate = min(int(self.value), _LONGEST)
+            rate = min(int(self.value), LONGEST)
             return (lengths.long() + rate - 1) // rate
         frames = lengths.detach().cpu().double()
         match self.kind:

@@ -108,6 +108,8 @@ def check_evaluation(suite: Suite) -> None:
     Raises:
         ConfigError: no clips, no noise where some is wanted, or one that a training hears.
     """
+    from avsr.train.features import noise_files
+
     told, data = suite.data["evaluation"], suite.data["recipe"]["data"]
     clips_of(told)
     loud = [snr for snr in told["snrs"] if snr != "clean"]
@@ -118,20 +120,13 @@ def check_evaluation(suite: Suite) -> None:
     noise = Path(told["noise"]).resolve()
     if not noise.is_file():
         raise ConfigError("no such noise", where=str(noise), todo="Correct evaluation.noise.")
-    if data.get("noise") is not None and noise in heard(data["noise"]):
+    heard = noise_files(data["noise"]).values() if data.get("noise") is not None else ()
+    if noise in {path.resolve() for path in heard}:
         raise ConfigError(
             "every training hears this noise: its errors under it would tell nothing",
             where=str(noise),
             todo="Choose one of another split for evaluation.noise.",
         )
-
-
-def heard(manifest: str | Path) -> set[Path]:
-    """Files of noise that a training reads."""
-    lines = Path(manifest).read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines if line]
-    home = Path(manifest).resolve().parent.parent  # as `avsr.train.features.read_noise`
-    return {(home / r["audio_filepath"]).resolve() for r in rows if r["split"] == "train"}
 
 
 def evaluate_run(

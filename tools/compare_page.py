@@ -29,9 +29,9 @@ from compare_plots import PLOTS, plots
 from compare_suite import Line, Suite
 from compare_train import Place
 
+from avsr.cautions import TASKS
 from avsr.writers import write_atomic
 
-TASKS = {"a": "sound alone", "v": "lips alone", "av": "sound and lips"}
 SHOWN = (Condition("a", 4, 0), Condition("a", 16, 0), *LIPS, *PAIRS)
 
 

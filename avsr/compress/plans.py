@@ -10,12 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from avsr.budget import LONGEST
 from avsr.compress.apply import apply, unchanged, wide
 from avsr.compress.base import Compressor, Guide, NotCausalError
 from avsr.errors import ConfigError
 from avsr.streams import Budget, TokenStream
-
-_LONGEST = 1 << 62  # frames
 
 
 class Grouping(Compressor):
@@ -75,7 +74,7 @@ def whole_rate(b: Budget) -> int | None:
     Beyond the length of all rows there is it is cut, so that it can be reckoned with.
     """
     fits = b.kind == "rate" and float(b.value).is_integer()
-    return min(int(b.value), _LONGEST) if fits else None
+    return min(int(b.value), LONGEST) if fits else None
 
 
 def whole(compressor: Compressor, b: Budget) -> int:

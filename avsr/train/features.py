@@ -237,7 +237,25 @@ def stretch(wave: Array, tempo: float) -> Array:
 
 
 def read_noise(manifest: Path | str) -> dict[str, Array]:
-    """Training noise by name; files of other splits are never read."""
+    """Training noise by name; files of other splits are never read.
+
+    Raises:
+        ConfigError: as for `noise_files`.
+    """
+    out = {}
+    for name, path in noise_files(manifest).items():
+        clip = open_clip(path, streams="a")
+        if clip.audio is not None:
+            out[name] = clip.audio
+    return out
+
+
+def noise_files(manifest: Path | str) -> dict[str, Path]:
+    """Files of training noise by name.
+
+    Raises:
+        ConfigError: the manifest cannot be read.
+    """
     path = Path(manifest)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -248,14 +266,8 @@ def read_noise(manifest: Path | str) -> dict[str, Array]:
             todo="Correct data.noise, or leave it out.",
         ) from error
     rows = [json.loads(line) for line in lines if line]
-    out = {}
-    for row in rows:
-        if row["split"] == "train":
-            # file names are relative to the corpus folder, one above the noise manifest
-            clip = open_clip(path.parent.parent / row["audio_filepath"], streams="a")
-            if clip.audio is not None:
-                out[row["id"]] = clip.audio
-    return out
+    home = path.parent.parent  # names are relative to the corpus folder, one above the manifest
+    return {row["id"]: home / row["audio_filepath"] for row in rows if row["split"] == "train"}
 
 
 def make_babble(manifest: Path | str, count: int, seed: int) -> dict[str, Array]:
